@@ -1,0 +1,1 @@
+"""Model bundles: layout, checks, and where they are found."""

@@ -1,0 +1,1 @@
+"""From the input image to what the network sees."""

@@ -1,0 +1,130 @@
+"""What a run found, and how it came about."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from CMBDetectorLib.volume import Volume
+
+RESULT_SCHEMA_VERSION = 1
+NOT_ASSESSED = "not assessed"
+
+
+@dataclass(frozen=True)
+class Detection:
+    """One suspected microbleed, measured on the input's own grid.
+
+    Attributes
+    ----------
+    label
+        Its value in the label map, from 1.
+    center_ras_mm, center_ijk
+        Centre of mass in patient space and in continuous voxel indices from 0.
+    axial_slice
+        Slice that holds the centre, counted from 1 along the input's slice axis in the order
+        of the file.
+    volume_mm3, n_voxels
+        Size of the component.
+    equivalent_diameter_mm
+        Diameter of the sphere of the same volume.
+    max_diameter_mm
+        Largest distance between two points of the component, voxel edges included.
+    elongation
+        Minor over major axis of the ellipsoid with the same second moments: 1 for a ball.
+    mean_probability, peak_probability
+        Over the component's voxels. ``score`` is the value lesions are ranked by.
+    flags
+        Remarks such as ``"over 10 mm"``.
+    """
+
+    label: int
+    center_ras_mm: tuple[float, float, float]
+    center_ijk: tuple[float, float, float]
+    axial_slice: int
+    volume_mm3: float
+    n_voxels: int
+    equivalent_diameter_mm: float
+    max_diameter_mm: float
+    elongation: float
+    mean_probability: float
+    peak_probability: float
+    hemisphere: str = NOT_ASSESSED
+    region: str = NOT_ASSESSED
+    flags: tuple[str, ...] = ()
+
+    @property
+    def score(self) -> float:
+        """The value lesions are ranked by: the mean of mean and peak probability."""
+        return (self.mean_probability + self.peak_probability) / 2
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain types for JSON; tuples become lists."""
+        plain = asdict(self) | {"score": self.score}
+        return {
+            key: list(value) if isinstance(value, tuple) else value for key, value in plain.items()
+        }
+
+    @classmethod
+    def from_dict(cls, plain: dict[str, Any]) -> Detection:
+        """The inverse of :meth:`to_dict`; keys of later versions are ignored."""
+        known = {f.name for f in fields(cls)}
+        values: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value
+            for key, value in plain.items()
+            if key in known
+        }
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class ResultWarning:
+    """A reason to read the result with care; ``code`` is stable, ``message`` is for people."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """How a result came about, enough to repeat it."""
+
+    software_version: str
+    library_versions: dict[str, str]
+    platform: str
+    started_at: str
+    input_name: str
+    input_sha256: str
+    input_shape: tuple[int, int, int]
+    input_spacing_mm: tuple[float, float, float]
+    input_axis_codes: str
+    input_affine: list[list[float]]
+    volume_index: int | None
+    model_id: str
+    model_version: str
+    model_sha256: dict[str, str]
+    device: str
+    device_name: str
+    precision: str
+    threshold: float
+    min_volume_mm3: float
+    brain_mask_source: str
+    brain_volume_ml: float
+    settings: dict[str, Any] = field(default_factory=dict)
+    stage_seconds: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class DetectionResult:
+    """Lesions, their label map on the input's grid, and how they came about.
+
+    ``label_map`` holds 0 and each detection's ``label``; ``probability`` (float32, same grid) is
+    kept only on request; ``brain_mask`` (bool, same grid) is the mask that was used.
+    """
+
+    detections: tuple[Detection, ...]
+    label_map: Volume
+    brain_mask: Volume
+    provenance: Provenance
+    warnings: tuple[ResultWarning, ...] = ()
+    probability: Volume | None = None

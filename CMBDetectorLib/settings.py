@@ -1,0 +1,103 @@
+"""What a run is asked to do, and the parameters a model bundle brings along."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+GridKind = Literal["isotropic", "in_plane"]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+
+
+@dataclass(frozen=True)
+class GridSettings:
+    """The grid a model works on.
+
+    ``isotropic`` resamples all three axes to ``spacing_mm``. ``in_plane`` resamples the two axes
+    within the slices to ``spacing_mm`` and keeps the input's own slices, unless they are thinner
+    than ``min_slice_spacing_mm``, to which they are then averaged.
+    """
+
+    kind: GridKind
+    spacing_mm: float
+    min_slice_spacing_mm: float | None = None
+
+
+@dataclass(frozen=True)
+class NormalizationSettings:
+    """Intensities are divided by this percentile of the brain, then clipped."""
+
+    percentile: float
+    clip: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class PreprocessingSettings:
+    """Everything between the input file and the network; read from the model bundle only."""
+
+    grid: GridSettings
+    normalization: NormalizationSettings
+    crop_margin_mm: float
+
+
+@dataclass(frozen=True)
+class TilingSettings:
+    """Tiles in voxels of the model grid (in plane, in plane, slices) and their overlap."""
+
+    tile_shape: tuple[int, int, int]
+    overlap: float
+    batch_size: int
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """Where probability becomes a lesion: ``probability >= threshold`` and at least the volume."""
+
+    threshold: float
+    min_volume_mm3: float
+
+
+@dataclass(frozen=True)
+class TrainingRange:
+    """Voxel sizes the model has seen, (smallest, largest) in mm."""
+
+    in_plane_spacing_mm: tuple[float, float]
+    slice_spacing_mm: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class DetectionRequest:
+    """One image to search for microbleeds.
+
+    Parameters
+    ----------
+    input_path
+        NIfTI-1/2 or NRRD image, T2*-weighted GRE or SWI magnitude.
+    output_dir
+        Folder for the results, made if missing; None to get the result only.
+    model
+        Id of an installed bundle, or a path to one; None for the bundled default.
+    brain_mask_path
+        Brain mask on any grid in the same space; None to find the brain in the image.
+    volume_index
+        Which volume of a 4D image to use, from 0.
+    device
+        ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+    precision
+        ``auto`` takes reduced precision where the hardware has it and it is safe.
+    threshold, min_volume_mm3
+        Operating point; None for the bundle's own.
+    """
+
+    input_path: Path
+    output_dir: Path | None = None
+    model: str | None = None
+    brain_mask_path: Path | None = None
+    volume_index: int | None = None
+    device: str = "auto"
+    precision: Precision = "auto"
+    threshold: float | None = None
+    min_volume_mm3: float | None = None
+    save_probability: bool = False
+    overwrite: bool = False

@@ -1,0 +1,1 @@
+"""Simulate, train and export; never imported by the library."""
