@@ -47,7 +47,7 @@ class CancelToken:
     def raise_if_cancelled(self) -> None:
         """Raise :class:`Cancelled` once :meth:`cancel` has been called."""
         if self._event.is_set():
-            raise Cancelled("cancelled on request; no output was written")
+            raise Cancelled("cancelled on request; nothing was written for this image")
 
 
 class ProgressReporter:

@@ -84,6 +84,15 @@ class ResultWarning:
     code: str
     message: str
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain types for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, plain: dict[str, Any]) -> ResultWarning:
+        """The inverse of :meth:`to_dict`."""
+        return cls(code=plain["code"], message=plain["message"])
+
 
 @dataclass(frozen=True)
 class Provenance:
@@ -112,6 +121,22 @@ class Provenance:
     brain_volume_ml: float
     settings: dict[str, Any] = field(default_factory=dict)
     stage_seconds: dict[str, float] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain types for JSON; tuples become lists."""
+        return {
+            key: list(value) if isinstance(value, tuple) else value
+            for key, value in asdict(self).items()
+        }
+
+    @classmethod
+    def from_dict(cls, plain: dict[str, Any]) -> Provenance:
+        """The inverse of :meth:`to_dict`; keys of later versions are ignored."""
+        known = {f.name for f in fields(cls)}
+        values = {key: value for key, value in plain.items() if key in known}
+        for key in ("input_shape", "input_spacing_mm"):
+            values[key] = tuple(values[key])
+        return cls(**values)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,230 @@
+"""``cmbdetector detect``: find microbleeds in one or several images and write the results."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from CMBDetectorLib.cli.cancelling import Leftovers, run_cancellable
+from CMBDetectorLib.cli.display import Display, Job, Tally, TerminalDisplay
+from CMBDetectorLib.cli.json_lines import JsonLinesDisplay
+from CMBDetectorLib.errors import (
+    Cancelled,
+    CMBDetectorError,
+    DeviceError,
+    MissingDependencyError,
+    ModelError,
+    UsageError,
+)
+from CMBDetectorLib.progress import CancelToken
+from CMBDetectorLib.settings import DetectionRequest
+
+if TYPE_CHECKING:
+    from CMBDetectorLib.models.bundle import ModelBundle
+
+DESCRIPTION = """\
+Find cerebral microbleeds on SWI or T2*-weighted images. For each image it writes a label map on
+the image's own grid, a table, a JSON document with the settings and provenance, and a picture."""
+
+EPILOG = """\
+Exit codes: 0 ran (lesions or none), 2 usage, 3 input, 4 model, 5 device, 6 cancelled, 7 output
+could not be written, 1 a defect. With several inputs, that of the first failure.
+Research software; not for clinical use."""
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare the subcommand."""
+    parser = subparsers.add_parser(
+        "detect", help="find microbleeds in images", description=DESCRIPTION, epilog=EPILOG
+    )
+    parser.set_defaults(command=run)
+    add = parser.add_argument
+    add("inputs", metavar="INPUT", nargs="+", type=Path, help="NIfTI-1/2 or NRRD magnitude image")
+    add("-o", "--output-dir", metavar="DIR", type=Path, required=True, help="folder for results")
+    add("--model", metavar="ID|PATH", help="model bundle (default: the bundled one)")
+    add("--brain-mask", metavar="FILE", type=Path, help="brain mask, on any grid in the same space")
+    add("--device", metavar="D", default="auto", help="auto, cpu, cuda, cuda:N or mps")
+    add("--precision", choices=["auto", "fp32", "bf16", "fp16"], default="auto")
+    add("--threshold", metavar="X", type=_probability, help="above 0, up to 1; default: model's")
+    add("--min-volume", metavar="MM3", type=_volume_mm3, help="smallest lesion; default: model's")
+    add("--volume-index", metavar="N", type=_index, help="which volume of a 4D image, from 0")
+    add(
+        "--progress",
+        choices=["auto", "bar", "jsonl", "none"],
+        default="auto",
+        help="auto: a bar if stderr is a terminal; jsonl: events for a parent process on stdout",
+    )
+    add("--save-probability", action="store_true", help="write the probability map as well")
+    existing = parser.add_mutually_exclusive_group()
+    existing.add_argument("--overwrite", action="store_true", help="replace existing results")
+    existing.add_argument(
+        "--skip-existing", action="store_true", help="leave out images that have all their results"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the subcommand; returns the exit code."""
+    inputs: list[Path] = arguments.inputs
+    tally = Tally(len(inputs))
+    display: Display
+    if arguments.progress == "jsonl":
+        display = JsonLinesDisplay(inputs, tally)
+    else:
+        wanted = arguments.progress == "bar"
+        auto = arguments.progress == "auto" and sys.stderr.isatty()
+        display = TerminalDisplay(tally, bar=wanted or auto)
+
+    def end_run(error: CMBDetectorError) -> None:
+        tally.exit_code = error.exit_code
+        display.failed(None, error)
+
+    leftovers = Leftovers(arguments.output_dir)
+
+    def abandon() -> None:
+        leftovers.remove()
+        end_run(Cancelled("cancelled on request; nothing was written for this image"))
+        display.end()
+
+    with display:
+        try:
+            run_cancellable(lambda cancel: _run_all(arguments, display, tally, cancel), abandon)
+        except CMBDetectorError as error:
+            end_run(error)
+        display.end()
+    return tally.exit_code
+
+
+def _run_all(
+    arguments: argparse.Namespace, display: Display, tally: Tally, cancel: CancelToken
+) -> None:
+    """Every input in turn. What is wrong with one leaves the others alone; raises the rest."""
+    jobs = _plan_jobs(arguments)
+    bundle = _load_model(arguments.model)
+    _check_device(arguments)
+    for job in jobs:
+        if arguments.skip_existing and all(path.exists() for path in job.outputs.values()):
+            tally.skipped += 1
+            display.skipped(job)
+            continue
+        try:
+            _run_one(job, arguments, bundle, display, cancel)
+        except (Cancelled, ModelError, MissingDependencyError):
+            raise
+        except CMBDetectorError as error:
+            tally.add_failure(error)
+            display.failed(job, error)
+        else:
+            tally.done += 1
+
+
+def _run_one(
+    job: Job,
+    arguments: argparse.Namespace,
+    bundle: ModelBundle,
+    display: Display,
+    cancel: CancelToken,
+) -> None:
+    from CMBDetectorLib.pipeline import detect
+
+    request = DetectionRequest(
+        input_path=job.input_path,
+        output_dir=arguments.output_dir,
+        model=arguments.model,
+        brain_mask_path=arguments.brain_mask,
+        volume_index=arguments.volume_index,
+        device=arguments.device,
+        precision=arguments.precision,
+        threshold=arguments.threshold,
+        min_volume_mm3=arguments.min_volume,
+        save_probability=arguments.save_probability,
+        overwrite=arguments.overwrite,
+    )
+    try:
+        result = detect(
+            request,
+            bundle=bundle,
+            on_progress=lambda event: display.progress(job, event),
+            cancel=cancel,
+        )
+    except MemoryError as error:
+        raise DeviceError(
+            f"{job.input_path}: this machine's memory is not enough for the image; "
+            "close other programs, or crop the image to the head"
+        ) from error
+    display.result(job, result)
+
+
+def _plan_jobs(arguments: argparse.Namespace) -> list[Job]:
+    from CMBDetectorLib.reporting.outputs import planned_outputs
+
+    inputs: Sequence[Path] = arguments.inputs
+    if arguments.brain_mask is not None and len(inputs) > 1:
+        raise UsageError(
+            f"--brain-mask is the mask of one image, got {len(inputs)} inputs; "
+            "run them one by one, each with its own mask"
+        )
+    jobs: list[Job] = []
+    owner: dict[str, Path] = {}
+    for index, path in enumerate(inputs, start=1):
+        outputs = planned_outputs(
+            path, arguments.output_dir, save_probability=arguments.save_probability
+        ).named()
+        for file in outputs.values():
+            # Compared without case, as the file systems of macOS and Windows do.
+            other = owner.setdefault(str(file).casefold(), path)
+            if other is not path:
+                raise UsageError(
+                    f"{other} and {path} would both write {file.name}; "
+                    "give them different output folders, one run each"
+                )
+        jobs.append(Job(path, index, len(inputs), outputs))
+    return jobs
+
+
+def _load_model(model: str | None) -> ModelBundle:
+    from CMBDetectorLib.models.library import find_bundle
+
+    return find_bundle(model)
+
+
+def _check_device(arguments: argparse.Namespace) -> None:
+    """A device that was asked for by name and is not there is found out before the reading."""
+    if arguments.device in {"auto", "cpu"}:
+        return
+    from CMBDetectorLib.preflight import require_inference_packages
+
+    require_inference_packages()
+    from CMBDetectorLib.inference.device import resolve_device
+
+    resolve_device(arguments.device, arguments.precision)
+
+
+def _probability(text: str) -> float:
+    value = _number(text)
+    if not 0.0 < value <= 1.0:
+        raise argparse.ArgumentTypeError(f"must be above 0 and up to 1, got {text}")
+    return value
+
+
+def _volume_mm3(text: str) -> float:
+    value = _number(text)
+    if not 0.0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"must be 0 mm³ or more, got {text}")
+    return value
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a number, got {text!r}") from None
+
+
+def _index(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"must be a whole number from 0, got {text!r}")
+    return int(text)

@@ -1,0 +1,112 @@
+"""``cmbdetector models``: list, show and verify the models that are installed."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from CMBDetectorLib.cli import console
+from CMBDetectorLib.errors import ModelError
+
+if TYPE_CHECKING:
+    from CMBDetectorLib.models.bundle import ModelBundle
+
+DESCRIPTION = "The models that are installed with the software or in the user's folder."
+VERIFY_HELP = "check every file of models against its sha256"
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare the subcommand."""
+    parser = subparsers.add_parser(
+        "models", help="list, show or verify models", description=DESCRIPTION
+    )
+    actions = parser.add_subparsers(metavar="ACTION", required=True)
+    listing = actions.add_parser("list", help="one line for each model")
+    listing.set_defaults(command=run_list)
+    showing = actions.add_parser("show", help="what a model is, and how it was made and measured")
+    showing.add_argument("model", metavar="ID|PATH", nargs="?", help="default: the bundled one")
+    showing.add_argument("--json", action="store_true", help="print its metadata.json")
+    showing.set_defaults(command=run_show)
+    verifying = actions.add_parser("verify", help=VERIFY_HELP, description=VERIFY_HELP)
+    verifying.add_argument("models", metavar="ID|PATH", nargs="*", help="default: all installed")
+    verifying.set_defaults(command=run_verify)
+
+
+def run_list(arguments: argparse.Namespace) -> int:
+    """Print id, version, members, license and place of each model, damaged ones included."""
+    from CMBDetectorLib.models.library import list_bundles, user_folder
+
+    listings = list_bundles()
+    if not listings:
+        print(f"no model is installed; put bundles into {user_folder()}")
+    for entry in listings:
+        mark = " (default)" if entry.is_default else ""
+        print(console.one_line(f"{entry.id}{mark}  {entry.source}  {entry.path}"))
+        if entry.bundle is not None:
+            bundle = entry.bundle
+            number = len(bundle.members)
+            members = "1 member" if number == 1 else f"{number} members"
+            print(f"  {bundle.name} {bundle.version}, {members}, {bundle.license}")
+        else:
+            print(console.one_line(f"  cannot be used: {entry.problem}"))
+    return 0
+
+
+def run_show(arguments: argparse.Namespace) -> int:
+    """Print a model's parameters and its card, or its metadata as JSON."""
+    from CMBDetectorLib.models.library import find_bundle
+
+    bundle = find_bundle(arguments.model)
+    if arguments.json:
+        print(json.dumps(dict(bundle.metadata), indent=2, ensure_ascii=False))
+        return 0
+    for name, value in _facts(bundle).items():
+        print(console.one_line(f"{name:<20} {value}"))
+    print()
+    print(bundle.card.read_text(encoding="utf-8").strip())
+    return 0
+
+
+def run_verify(arguments: argparse.Namespace) -> int:
+    """Check models; returns ModelError's exit code if one of them cannot be used."""
+    from CMBDetectorLib.models.library import find_bundle, list_bundles
+
+    targets = arguments.models or [str(entry.path) for entry in list_bundles()]
+    if not targets:
+        raise ModelError("no model is installed, so there is nothing to verify; give a path")
+    exit_code = 0
+    for target in targets:
+        try:
+            bundle = find_bundle(target)
+        except ModelError as error:
+            console.print_error(error)
+            exit_code = error.exit_code
+        else:
+            print(console.one_line(f"{bundle.id} {bundle.version}: {len(bundle.sha256)} files ok"))
+    return exit_code
+
+
+def _facts(bundle: ModelBundle) -> dict[str, object]:
+    grid = bundle.preprocessing.grid
+    spacing = f"{grid.kind}, {grid.spacing_mm} mm"
+    if grid.min_slice_spacing_mm is not None:
+        spacing += f", slices at least {grid.min_slice_spacing_mm} mm"
+    point = bundle.operating_point
+    seen = bundle.training_range
+    size = sum(path.stat().st_size for path in bundle.members) / 1e6
+    return {
+        "id": bundle.id,
+        "name": bundle.name,
+        "version": bundle.version,
+        "license": bundle.license,
+        "folder": Path(bundle.root),
+        "network": bundle.architecture,
+        "members": f"{len(bundle.members)}, {size:.1f} MB together",
+        "grid": spacing,
+        "threshold": point.threshold,
+        "smallest lesion": f"{point.min_volume_mm3} mm³",
+        "trained in plane": "{} to {} mm".format(*seen.in_plane_spacing_mm),
+        "trained slices": "{} to {} mm".format(*seen.slice_spacing_mm),
+    }

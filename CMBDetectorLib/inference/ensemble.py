@@ -1,0 +1,243 @@
+"""The mean probability of an ensemble of networks over the tiles of an image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from CMBDetectorLib.errors import DeviceError
+from CMBDetectorLib.inference.device import DTYPES, ComputeDevice
+from CMBDetectorLib.inference.tiles import (
+    BoolArray,
+    FloatArray,
+    Shape,
+    Tile,
+    add_tile,
+    cut_tile,
+    importance_map,
+    plan_tiles,
+)
+from CMBDetectorLib.models.bundle import ModelBundle
+from CMBDetectorLib.models.networks import load_members
+from CMBDetectorLib.progress import ProgressReporter
+from CMBDetectorLib.results import ResultWarning
+from CMBDetectorLib.settings import TilingSettings
+from CMBDetectorLib.volume import Volume
+
+# Tiles are halved in multiples of this, which every network's strides divide.
+TILE_UNIT = 16
+MIN_TILE_LENGTH = 32
+_OUT_OF_MEMORY_MESSAGES = ("out of memory", "not enough memory", "can't allocate memory")
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the networks say about an image.
+
+    ``probability`` is float32 on the image's grid and 0 outside the mask. ``statistics`` holds
+    plain values for the record of the run: tiles, their shape, batch size, members.
+    """
+
+    probability: Volume
+    warnings: tuple[ResultWarning, ...]
+    statistics: dict[str, Any]
+
+
+def predict(
+    image: Volume,
+    mask: Volume,
+    bundle: ModelBundle,
+    compute: ComputeDevice,
+    reporter: ProgressReporter,
+) -> Prediction:
+    """Probability of a microbleed in each voxel of the mask.
+
+    Parameters
+    ----------
+    image
+        Prepared image on the model's grid, float32, slices along the last axis.
+    mask
+        Bool, same grid; only tiles that hold some of it are computed.
+
+    Raises
+    ------
+    ModelError
+        If the weights do not fit the network.
+    DeviceError
+        If memory does not suffice for the smallest tile, or the result is not finite.
+    Cancelled
+        On request, between two runs of a network on a batch of tiles.
+    """
+    try:
+        members = load_members(bundle, compute.device)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise DeviceError(
+            f"{compute.name}: not enough memory to load the model; free some or use another device"
+        ) from error
+    return run_ensemble(
+        image,
+        mask,
+        members,
+        tiling=bundle.tiling,
+        channel=bundle.probability_channel,
+        compute=compute,
+        reporter=reporter,
+    )
+
+
+def run_ensemble(
+    image: Volume,
+    mask: Volume,
+    members: Sequence[nn.Module],
+    *,
+    tiling: TilingSettings,
+    channel: int,
+    compute: ComputeDevice,
+    reporter: ProgressReporter,
+) -> Prediction:
+    """As :func:`predict`, with networks that are loaded already.
+
+    The networks take (batch, 1, i, j, k) and give logits (batch, channels, i, j, k); they are
+    converted to the precision of ``compute``. When memory runs out, the batch is halved, then the
+    tile, and the run starts again with a warning.
+    """
+    networks = [member.to(DTYPES[compute.precision]) for member in members]
+    pixels = np.ascontiguousarray(image.array, dtype=np.float32)
+    inside = np.asarray(mask.array, dtype=bool)
+    warnings: list[ResultWarning] = []
+    current = tiling
+    while True:
+        try:
+            probability, n_tiles = _run(
+                networks,
+                pixels,
+                inside,
+                current,
+                channel=channel,
+                compute=compute,
+                reporter=reporter,
+            )
+            break
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            smaller = shrink(current)
+            if smaller is None:
+                raise DeviceError(
+                    f"{compute.name}: out of memory even with tiles of "
+                    f"{_spelled(current.tile_shape)} one at a time; free memory or use another "
+                    "device"
+                ) from error
+        current = smaller
+        if torch.device(compute.device).type == "cuda":
+            torch.cuda.empty_cache()
+    if current != tiling:
+        warnings.append(_shrunk_warning(tiling, current))
+    if not np.isfinite(probability).all():
+        raise DeviceError(
+            f"{compute.name}: the networks gave values that are not finite in "
+            f"{compute.precision}; use --precision fp32"
+        )
+    statistics = {
+        "tiles": n_tiles,
+        "tile_shape": list(current.tile_shape),
+        "batch_size": current.batch_size,
+        "overlap": current.overlap,
+        "members": len(networks),
+    }
+    return Prediction(image.with_array(probability), tuple(warnings), statistics)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error of torch or NumPy means that memory ran out."""
+    if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError):
+        return True
+    message = str(error).lower()
+    return isinstance(error, RuntimeError) and any(m in message for m in _OUT_OF_MEMORY_MESSAGES)
+
+
+def shrink(tiling: TilingSettings) -> TilingSettings | None:
+    """The next smaller way to tile: half the batch, then half the tile; None at the end."""
+    if tiling.batch_size > 1:
+        return replace(tiling, batch_size=tiling.batch_size // 2)
+    i, j, k = (_halved(length) for length in tiling.tile_shape)
+    if (i, j, k) == tiling.tile_shape:
+        return None
+    return replace(tiling, tile_shape=(i, j, k))
+
+
+def _halved(length: int) -> int:
+    if length <= MIN_TILE_LENGTH:
+        return length
+    return max(MIN_TILE_LENGTH, length // 2 // TILE_UNIT * TILE_UNIT)
+
+
+def _run(
+    networks: Sequence[nn.Module],
+    pixels: FloatArray,
+    inside: BoolArray,
+    tiling: TilingSettings,
+    *,
+    channel: int,
+    compute: ComputeDevice,
+    reporter: ProgressReporter,
+) -> tuple[FloatArray, int]:
+    """Weighted mean over tiles of the mean over networks; also the number of tiles."""
+    tiles = plan_tiles(inside, tiling.tile_shape, tiling.overlap)
+    importance = importance_map(tiling.tile_shape)
+    weighted = np.zeros(pixels.shape, dtype=np.float32)
+    weights = np.zeros(pixels.shape, dtype=np.float32)
+    for first in range(0, len(tiles), tiling.batch_size):
+        reporter.update(first / len(tiles), f"tile {first + 1} of {len(tiles)}")
+        batch = tiles[first : first + tiling.batch_size]
+        stack = _stack(pixels, batch, tiling.tile_shape, compute)
+        for tile, values in zip(batch, _mean(networks, stack, channel, reporter), strict=True):
+            add_tile(weighted, tile, values * importance)
+            add_tile(weights, tile, importance)
+    np.divide(weighted, weights, out=weighted, where=inside)
+    weighted[~inside] = 0.0
+    return weighted, len(tiles)
+
+
+def _stack(
+    pixels: FloatArray, batch: Sequence[Tile], tile_shape: Shape, compute: ComputeDevice
+) -> torch.Tensor:
+    stack = np.stack([cut_tile(pixels, tile, tile_shape) for tile in batch])[:, None]
+    return torch.from_numpy(stack).to(compute.device, DTYPES[compute.precision])
+
+
+def _mean(
+    networks: Sequence[nn.Module], stack: torch.Tensor, channel: int, reporter: ProgressReporter
+) -> npt.NDArray[np.float32]:
+    """Mean probability over the networks, (batch, i, j, k)."""
+    with torch.inference_mode():
+        total = torch.zeros(stack[:, 0].shape, device=stack.device)
+        for network in networks:
+            reporter.raise_if_cancelled()
+            total += torch.sigmoid(network(stack)[:, channel].float())
+        return np.asarray((total / len(networks)).cpu().numpy(), dtype=np.float32)
+
+
+def _shrunk_warning(wanted: TilingSettings, used: TilingSettings) -> ResultWarning:
+    return ResultWarning(
+        "memory-reduced",
+        f"memory ran out with {wanted.batch_size} tiles of {_spelled(wanted.tile_shape)} at a "
+        f"time; {used.batch_size} of {_spelled(used.tile_shape)} were used"
+        + (
+            ", which can change probabilities near the borders of tiles"
+            if used.tile_shape != wanted.tile_shape
+            else ""
+        ),
+    )
+
+
+def _spelled(shape: Shape) -> str:
+    return "x".join(str(n) for n in shape)

@@ -1,0 +1,203 @@
+"""The whole path from an image to its microbleeds; the only place where the stages meet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from CMBDetectorLib.errors import InputError
+from CMBDetectorLib.io.reading import read_image, read_mask
+from CMBDetectorLib.models.library import find_bundle
+from CMBDetectorLib.postprocessing.lesions import find_lesions
+from CMBDetectorLib.preflight import (
+    check_outputs,
+    require_inference_packages,
+    resolve_operating_point,
+)
+from CMBDetectorLib.preprocessing.brain_mask import find_brain
+from CMBDetectorLib.preprocessing.checks import assess_suitability, validate_volume
+from CMBDetectorLib.preprocessing.prepare import prepare
+from CMBDetectorLib.preprocessing.resample import resample
+from CMBDetectorLib.progress import CancelToken, ProgressCallback, ProgressReporter
+from CMBDetectorLib.provenance import InputRecord, array_sha256, describe_run, timestamp
+from CMBDetectorLib.reporting.outputs import planned_outputs, write_outputs
+from CMBDetectorLib.results import DetectionResult, ResultWarning
+from CMBDetectorLib.settings import DetectionRequest, Precision
+from CMBDetectorLib.volume import Volume
+
+if TYPE_CHECKING:
+    from CMBDetectorLib.models.bundle import ModelBundle
+
+STAGE_WEIGHTS = {
+    "read": 4.0,
+    "brain mask": 6.0,
+    "prepare": 6.0,
+    "inference": 70.0,
+    "restore": 4.0,
+    "lesions": 3.0,
+    "write": 7.0,
+}
+
+
+@dataclass(frozen=True)
+class Scan:
+    """An image that has been read and found usable, and the user's brain mask for it."""
+
+    volume: Volume
+    user_mask: Volume | None
+    record: InputRecord
+    warnings: tuple[ResultWarning, ...]
+
+
+def detect(
+    request: DetectionRequest,
+    *,
+    bundle: ModelBundle | None = None,
+    on_progress: ProgressCallback | None = None,
+    cancel: CancelToken | None = None,
+) -> DetectionResult:
+    """Find microbleeds in one image file and, if the request names a folder, write the results.
+
+    Parameters
+    ----------
+    bundle
+        A model that is loaded already, used instead of ``request.model``.
+    on_progress
+        Called in this thread with every step.
+    cancel
+        Set it from another thread to stop; looked at between steps and between tiles.
+
+    Raises
+    ------
+    UsageError, InputError, ModelError, DeviceError, OutputError, MissingDependencyError
+        Where the run cannot be done; nothing has been written.
+    Cancelled
+        After ``cancel`` was set; nothing has been written.
+    """
+    reporter = ProgressReporter(STAGE_WEIGHTS, on_progress, cancel)
+    paths = None
+    if request.output_dir is not None:
+        paths = planned_outputs(
+            request.input_path, request.output_dir, save_probability=request.save_probability
+        )
+        check_outputs(paths.all_paths(), overwrite=request.overwrite)
+    bundle = bundle or find_bundle(request.model)
+    resolve_operating_point(request, bundle.operating_point)
+    with reporter.stage("read", f"reading {request.input_path.name}"):
+        scan = _read_scan(request)
+    with _errors_naming(request.input_path):
+        result = _search(scan, bundle, request, reporter)
+    if paths is not None:
+        with reporter.stage("write", "writing the results"):
+            write_outputs(result, scan.volume, paths, reporter=reporter)
+    seconds = dict(reporter.stage_seconds)
+    return replace(result, provenance=replace(result.provenance, stage_seconds=seconds))
+
+
+def detect_volume(
+    volume: Volume,
+    bundle: ModelBundle,
+    *,
+    brain_mask: Volume | None = None,
+    name: str = "array",
+    device: str = "auto",
+    precision: Precision = "auto",
+    threshold: float | None = None,
+    min_volume_mm3: float | None = None,
+    keep_probability: bool = False,
+    on_progress: ProgressCallback | None = None,
+    cancel: CancelToken | None = None,
+) -> DetectionResult:
+    """Find microbleeds in an array; the same path as :func:`detect`, without files.
+
+    ``brain_mask`` may lie on any grid in the same space. Raises as :func:`detect` does.
+    """
+    request = DetectionRequest(
+        input_path=Path(name),
+        device=device,
+        precision=precision,
+        threshold=threshold,
+        min_volume_mm3=min_volume_mm3,
+        save_probability=keep_probability,
+    )
+    reporter = ProgressReporter(STAGE_WEIGHTS, on_progress, cancel)
+    with reporter.stage("read", "checking the image"):
+        sha256 = array_sha256(volume.array)
+        valid, warnings = validate_volume(volume)
+    scan = Scan(valid, brain_mask, InputRecord(name, sha256), warnings)
+    return _search(scan, bundle, request, reporter)
+
+
+def _read_scan(request: DetectionRequest) -> Scan:
+    with _errors_naming(request.input_path):
+        loaded = read_image(request.input_path, volume_index=request.volume_index)
+        volume, warnings = validate_volume(loaded.volume)
+    user_mask = None
+    if request.brain_mask_path is not None:
+        with _errors_naming(request.brain_mask_path):
+            user_mask = read_mask(request.brain_mask_path)
+    record = InputRecord(request.input_path.name, loaded.sha256, loaded.volume_index)
+    return Scan(volume, user_mask, record, loaded.warnings + warnings)
+
+
+def _search(
+    scan: Scan, bundle: ModelBundle, request: DetectionRequest, reporter: ProgressReporter
+) -> DetectionResult:
+    """From a usable image to its lesions; the image's own grid comes back in the result."""
+    started_at = timestamp()
+    operating_point = resolve_operating_point(request, bundle.operating_point)
+    require_inference_packages()
+    with reporter.stage("brain mask", "finding the brain"):
+        brain = find_brain(scan.volume, scan.user_mask)
+        suitability = assess_suitability(scan.volume, brain.mask, bundle.training_range)
+    with reporter.stage("prepare", "preparing the image for the model"):
+        prepared = prepare(scan.volume, brain.mask, bundle.preprocessing)
+    with reporter.stage("inference", "looking for microbleeds"):
+        from CMBDetectorLib.inference.device import resolve_device
+        from CMBDetectorLib.inference.ensemble import predict
+
+        compute = resolve_device(request.device, request.precision)
+        prediction = predict(prepared.image, prepared.mask, bundle, compute, reporter)
+    with reporter.stage("restore", "returning to the image's own grid"):
+        probability = resample(prediction.probability, scan.volume.geometry)
+    with reporter.stage("lesions", "measuring lesions"):
+        detections, label_map = find_lesions(probability, operating_point)
+    return DetectionResult(
+        detections=detections,
+        label_map=label_map,
+        brain_mask=brain.mask,
+        provenance=describe_run(
+            request=request,
+            record=scan.record,
+            volume=scan.volume,
+            brain=brain,
+            bundle=bundle,
+            compute=compute,
+            operating_point=operating_point,
+            started_at=started_at,
+            statistics=prediction.statistics,
+            stage_seconds=dict(reporter.stage_seconds),
+        ),
+        warnings=_distinct(
+            scan.warnings + brain.warnings + suitability + compute.warnings + prediction.warnings
+        ),
+        probability=probability if request.save_probability else None,
+    )
+
+
+@contextmanager
+def _errors_naming(path: Path) -> Iterator[None]:
+    """Put the file's name before the message of an InputError that does not say it."""
+    try:
+        yield
+    except InputError as error:
+        if path.name in str(error):
+            raise
+        raise InputError(f"{path}: {error}") from error
+
+
+def _distinct(warnings: tuple[ResultWarning, ...]) -> tuple[ResultWarning, ...]:
+    return tuple(dict.fromkeys(warnings))

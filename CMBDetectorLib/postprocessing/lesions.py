@@ -1,0 +1,143 @@
+"""From a probability map to a list of measured lesions and their label map."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from CMBDetectorLib.errors import UsageError
+from CMBDetectorLib.postprocessing.measure import (
+    ComponentMeasures,
+    IntArray,
+    equivalent_diameter_mm,
+    max_diameter_mm,
+    measure_components,
+)
+from CMBDetectorLib.results import Detection
+from CMBDetectorLib.settings import OperatingPoint
+from CMBDetectorLib.volume import Volume
+
+LARGEST_MICROBLEED_MM = 10.0
+OVER_10_MM = "over 10 mm"
+_LARGEST_INT16 = int(np.iinfo(np.int16).max)
+
+
+def find_lesions(
+    probability: Volume, operating_point: OperatingPoint
+) -> tuple[tuple[Detection, ...], Volume]:
+    """Threshold, join voxels that share a face, edge or corner, drop the smallest, measure.
+
+    Components with a maximum diameter over 10 mm, larger than a microbleed by the usual
+    definition (Greenberg et al., Lancet Neurology 2009), are kept and flagged ``"over 10 mm"``.
+
+    Parameters
+    ----------
+    probability
+        Values 0 to 1 on the grid the lesions are to be measured on; NaN counts as 0.
+    operating_point
+        A voxel belongs to a lesion where ``probability >= threshold``; a lesion has at least
+        ``min_volume_mm3``.
+
+    Returns
+    -------
+    detections
+        Ordered by falling score; equal scores by volume, then by place in the patient.
+    label_map
+        Each lesion's ``label`` (1 for the highest score), 0 elsewhere; int16, or int32 from
+        32768 lesions on; on the grid of ``probability``.
+
+    Raises
+    ------
+    UsageError
+        If the threshold is not in (0, 1] or the minimum volume is negative.
+    """
+    _check(operating_point)
+    array, geometry = probability.array, probability.geometry
+    ijk, component = _components(array >= operating_point.threshold)
+    if len(ijk) == 0:
+        return (), probability.with_array(np.zeros_like(array, dtype=np.int16))
+
+    # A hair below the limit, so that 5 voxels of 0.4 mm³ are not less than 2 mm³.
+    fewest_voxels = operating_point.min_volume_mm3 / geometry.voxel_volume_mm3 * (1 - 1e-9)
+    large = (np.bincount(component) >= fewest_voxels)[component]
+    ijk = ijk[large]
+    if len(ijk) == 0:
+        return (), probability.with_array(np.zeros_like(array, dtype=np.int16))
+    _, component = np.unique(component[large], return_inverse=True)
+
+    values = array[tuple(ijk.T)].astype(np.float64)
+    measures = measure_components(ijk, component, values, geometry)
+    rank = _rank(measures)
+    label = np.empty_like(rank)
+    label[rank] = np.arange(1, len(rank) + 1)
+
+    dtype = np.int16 if len(rank) <= _LARGEST_INT16 else np.int32
+    label_array = np.zeros_like(array, dtype=dtype)
+    label_array[tuple(ijk.T)] = label[component]
+
+    voxels = np.split(ijk[np.argsort(component, kind="stable")], np.cumsum(measures.n_voxels)[:-1])
+    slice_axis = geometry.slice_axis
+    detections = tuple(
+        _detection(number + 1, measures, row, max_diameter_mm(voxels[row], geometry), slice_axis)
+        for number, row in enumerate(rank.tolist())
+    )
+    return detections, probability.with_array(label_array)
+
+
+def _check(operating_point: OperatingPoint) -> None:
+    if not 0 < operating_point.threshold <= 1:
+        raise UsageError(
+            f"the threshold is a probability above 0 and up to 1, got {operating_point.threshold}"
+        )
+    if not 0 <= operating_point.min_volume_mm3 < math.inf:
+        raise UsageError(
+            f"the minimum volume is 0 mm³ or more, got {operating_point.min_volume_mm3}"
+        )
+
+
+def _components(mask: npt.NDArray[np.bool_]) -> tuple[IntArray, IntArray]:
+    """Voxel indices (m, 3) of a mask and the 26-connected component of each, (m,), from 0."""
+    box = []
+    for axis in range(3):
+        others = tuple(other for other in range(3) if other != axis)
+        inside = np.flatnonzero(mask.any(axis=others))
+        if len(inside) == 0:
+            return np.empty((0, 3), dtype=np.int64), np.empty(0, dtype=np.int64)
+        box.append(slice(int(inside[0]), int(inside[-1]) + 1))
+    labels, _ = ndimage.label(mask[tuple(box)], structure=np.ones((3, 3, 3), dtype=bool))
+    ijk = np.argwhere(labels)
+    component = labels[tuple(ijk.T)].astype(np.int64) - 1
+    return ijk + np.array([part.start for part in box]), component
+
+
+def _rank(measures: ComponentMeasures) -> IntArray:
+    """Rows by falling score, then volume, then from the patient's feet up."""
+    score = (measures.mean_probability + measures.peak_probability) / 2
+    # Rounded, so that rounding errors of the affine do not decide between equal scores.
+    x, y, z = np.round(measures.center_ras_mm, 3).T
+    return np.lexsort((x, y, z, -measures.n_voxels, -score))
+
+
+def _detection(
+    label: int, measures: ComponentMeasures, row: int, max_diameter: float, slice_axis: int
+) -> Detection:
+    x_mm, y_mm, z_mm = measures.center_ras_mm[row].tolist()
+    i, j, k = measures.center_ijk[row].tolist()
+    volume_mm3 = float(measures.volume_mm3[row])
+    return Detection(
+        label=label,
+        center_ras_mm=(x_mm, y_mm, z_mm),
+        center_ijk=(i, j, k),
+        axial_slice=math.floor((i, j, k)[slice_axis] + 0.5) + 1,
+        volume_mm3=volume_mm3,
+        n_voxels=int(measures.n_voxels[row]),
+        equivalent_diameter_mm=equivalent_diameter_mm(volume_mm3),
+        max_diameter_mm=max_diameter,
+        elongation=float(measures.elongation[row]),
+        mean_probability=float(measures.mean_probability[row]),
+        peak_probability=float(measures.peak_probability[row]),
+        flags=(OVER_10_MM,) if max_diameter > LARGEST_MICROBLEED_MM else (),
+    )

@@ -1,0 +1,126 @@
+"""Collecting what a run needs to record about itself: versions, platform, input, model, device."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import platform
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from CMBDetectorLib.results import Provenance
+from CMBDetectorLib.settings import DetectionRequest, OperatingPoint
+from CMBDetectorLib.version import __version__
+from CMBDetectorLib.volume import Volume
+
+if TYPE_CHECKING:
+    from CMBDetectorLib.inference.device import ComputeDevice
+    from CMBDetectorLib.models.bundle import ModelBundle
+    from CMBDetectorLib.preprocessing.brain_mask import BrainMask
+
+RECORDED_PACKAGES = (
+    "numpy",
+    "scipy",
+    "scikit-image",
+    "nibabel",
+    "pynrrd",
+    "pillow",
+    "torch",
+    "monai",
+    "safetensors",
+)
+
+
+@dataclass(frozen=True)
+class InputRecord:
+    """Which image was searched; ``sha256`` is of the file's bytes, or of the array's."""
+
+    name: str
+    sha256: str
+    volume_index: int | None = None
+
+
+def array_sha256(array: npt.NDArray[Any]) -> str:
+    """Hash of an array's bytes in C order."""
+    return hashlib.sha256(np.ascontiguousarray(array).ravel().data).hexdigest()
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of the packages that can change a result; those not installed are left out."""
+    versions = {}
+    for package in RECORDED_PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def platform_description() -> str:
+    """Python, operating system and processor architecture; never the machine's name."""
+    return (
+        f"Python {platform.python_version()}, {platform.system()} {platform.release()}, "
+        f"{platform.machine()}"
+    )
+
+
+def timestamp() -> str:
+    """The time now in UTC, ISO 8601, to the second."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def brain_volume_ml(mask: Volume) -> float:
+    """Volume of a bool mask in milliliters."""
+    return float(np.count_nonzero(mask.array) * mask.geometry.voxel_volume_mm3 / 1000.0)
+
+
+def describe_run(
+    *,
+    request: DetectionRequest,
+    record: InputRecord,
+    volume: Volume,
+    brain: BrainMask,
+    bundle: ModelBundle,
+    compute: ComputeDevice,
+    operating_point: OperatingPoint,
+    started_at: str,
+    statistics: dict[str, object],
+    stage_seconds: dict[str, float],
+) -> Provenance:
+    """Everything needed to repeat a run and to explain a difference from an earlier one."""
+    geometry = volume.geometry
+    return Provenance(
+        software_version=__version__,
+        library_versions=library_versions(),
+        platform=platform_description(),
+        started_at=started_at,
+        input_name=record.name,
+        input_sha256=record.sha256,
+        input_shape=geometry.shape,
+        input_spacing_mm=geometry.spacing_mm,
+        input_axis_codes=geometry.axis_codes,
+        input_affine=geometry.affine.tolist(),
+        volume_index=record.volume_index,
+        model_id=bundle.id,
+        model_version=bundle.version,
+        model_sha256=dict(bundle.sha256),
+        device=compute.device,
+        device_name=compute.name,
+        precision=compute.precision,
+        threshold=operating_point.threshold,
+        min_volume_mm3=operating_point.min_volume_mm3,
+        brain_mask_source=brain.source,
+        brain_volume_ml=brain_volume_ml(brain.mask),
+        settings={
+            "requested_device": request.device,
+            "requested_precision": request.precision,
+            "preprocessing": asdict(bundle.preprocessing),
+            "tiling": asdict(bundle.tiling),
+            "inference": statistics,
+        },
+        stage_seconds=stage_seconds,
+    )

@@ -1,0 +1,273 @@
+"""A picture of every lesion in three planes, or of the brain where none was found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from CMBDetectorLib.io.writing import atomic_path
+from CMBDetectorLib.reporting import drawing
+from CMBDetectorLib.reporting.header import (
+    FOOTER_HEIGHT_PX,
+    draw_footer,
+    draw_header,
+    header_height,
+)
+from CMBDetectorLib.reporting.planes import (
+    AXIAL,
+    CORONAL,
+    SAGITTAL,
+    View,
+    sample_image,
+    sample_labels,
+    slice_frame,
+)
+from CMBDetectorLib.reporting.scene import (
+    brain_box,
+    brain_window,
+    nearest_voxel,
+    plane_centers,
+    point_ras_mm,
+    triple,
+)
+from CMBDetectorLib.results import Detection, DetectionResult
+from CMBDetectorLib.volume import Volume
+
+FIELD_OF_VIEW_MM = 40.0
+MOST_LESIONS = 40
+N_OVERVIEW_SLICES = 10
+
+_CLOSE_UPS = f"{FIELD_OF_VIEW_MM:g} x {FIELD_OF_VIEW_MM:g} mm around each lesion"
+_OVERVIEW = f"{N_OVERVIEW_SLICES} slices, the outline is the brain that was searched"
+_PANELS = ("locator", "axial plain", "axial", "coronal", "sagittal")
+_MARGIN, _GAP, _PADDING, _CAPTION_WIDTH = 28, 8, 14, 206
+_TITLE_HEIGHT = 22
+_MOST_IN_ONE_COLUMN = 8
+
+Box = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class MontageLayout:
+    """Where everything is in the picture, in pixels from the top left corner.
+
+    ``panels`` maps (lesion's label, panel) to (left, top, right, bottom); the panels are
+    ``locator``, ``axial plain``, ``axial``, ``coronal`` and ``sagittal``. Without a lesion the
+    keys are (0, ``slice 1``), (0, ``slice 2``), … from the patient's feet up.
+    """
+
+    width: int
+    height: int
+    panel_px: int
+    cards: dict[int, Box]
+    panels: dict[tuple[int, str], Box]
+
+
+def plan_montage(result: DetectionResult) -> MontageLayout:
+    """The layout for a result: one card per lesion, in two columns where there are many."""
+    shown = result.detections[:MOST_LESIONS]
+    n_columns = 1 if len(shown) <= _MOST_IN_ONE_COLUMN else 2
+    panel = 216 if n_columns == 1 else 176
+    panels_width = len(_PANELS) * panel + (len(_PANELS) - 1) * _GAP
+    card_width = _CAPTION_WIDTH + panels_width + 2 * _PADDING
+    card_height = _TITLE_HEIGHT + panel + 2 * _PADDING
+    width = 2 * _MARGIN + n_columns * card_width + (n_columns - 1) * _MARGIN // 2
+    top = header_height(result, width, _MARGIN)
+    if not shown:
+        return _plan_overview(width, top)
+
+    cards: dict[int, Box] = {}
+    panels: dict[tuple[int, str], Box] = {}
+    for position, lesion in enumerate(shown):
+        row, column = divmod(position, n_columns)
+        x = _MARGIN + column * (card_width + _MARGIN // 2)
+        y = top + row * (card_height + _MARGIN // 2)
+        cards[lesion.label] = (x, y, x + card_width, y + card_height)
+        for number, name in enumerate(_PANELS):
+            left = x + _PADDING + _CAPTION_WIDTH + number * (panel + _GAP)
+            upper = y + _PADDING + _TITLE_HEIGHT
+            panels[lesion.label, name] = (left, upper, left + panel, upper + panel)
+    bottom = max(box[3] for box in cards.values())
+    return MontageLayout(width, bottom + FOOTER_HEIGHT_PX, panel, cards, panels)
+
+
+def draw_montage(result: DetectionResult, image: Volume) -> Image.Image:
+    """Draw the picture.
+
+    Planes are axial, coronal and sagittal whatever the axes of the image, tilted as its slices
+    are, in radiological convention (the patient's right on the left) and true proportions. All
+    share one window, from the brain's intensities. The outline is that of the label map,
+    voxel by voxel.
+
+    Parameters
+    ----------
+    result
+        Its label map and brain mask lie on the grid of ``image``.
+    image
+        The input image.
+    """
+    layout = plan_montage(result)
+    canvas = Image.new("RGB", (layout.width, layout.height), drawing.BACKGROUND)
+    draw_header(canvas, result, _MARGIN)
+    window = brain_window(image, result.brain_mask)
+    if result.detections:
+        _draw_lesions(canvas, layout, result, image, window)
+    else:
+        _draw_overview(canvas, layout, result, image, window)
+    n_more = max(0, len(result.detections) - MOST_LESIONS)
+    draw_footer(
+        canvas,
+        _MARGIN,
+        drawn=_CLOSE_UPS if result.detections else _OVERVIEW,
+        n_more=n_more,
+        obliquity_deg=image.geometry.obliquity_deg,
+    )
+    return canvas
+
+
+def write_montage(result: DetectionResult, image: Volume, path: Path) -> None:
+    """Write :func:`draw_montage` as PNG; whole or not at all.
+
+    Raises
+    ------
+    OutputError
+        If the operating system refuses.
+    """
+    picture = draw_montage(result, image)
+    with atomic_path(path) as temporary:
+        picture.save(temporary, format="PNG", compress_level=6)
+
+
+def _draw_lesions(
+    canvas: Image.Image,
+    layout: MontageLayout,
+    result: DetectionResult,
+    image: Volume,
+    window: tuple[float, float],
+) -> None:
+    shown = result.detections[:MOST_LESIONS]
+    n_slices = image.geometry.shape[image.geometry.slice_axis]
+    frame = slice_frame(image.geometry)
+    middle_mm, extent_mm = brain_box(result.brain_mask, frame)
+    for lesion, center_mm in zip(shown, plane_centers(result.label_map, shown), strict=True):
+        _draw_card(canvas, layout.cards[lesion.label], lesion, n_slices)
+        whole = View(
+            AXIAL,
+            frame,
+            point_ras_mm(frame, middle_mm[:2], float(center_mm @ frame[:, 2])),
+            layout.panel_px,
+            layout.panel_px,
+            max(extent_mm[:2]) * 1.08 / layout.panel_px,
+        )
+        panel = drawing.gray_image(sample_image(image, whole, order=1, oversampling=2), window)
+        _draw_ring(panel, whole.pixel_of(center_mm))
+        drawing.draw_letters(panel, AXIAL)
+        _place(canvas, panel, layout.panels[lesion.label, "locator"], "axial, whole slice")
+
+        for plane in (AXIAL, CORONAL, SAGITTAL):
+            mm_per_px = FIELD_OF_VIEW_MM / layout.panel_px
+            view = View(
+                plane, frame, triple(center_mm), layout.panel_px, layout.panel_px, mm_per_px
+            )
+            panel = drawing.gray_image(sample_image(image, view), window)
+            drawing.draw_letters(panel, plane)
+            if plane is AXIAL:
+                plain = panel.copy()
+                drawing.draw_scale_bar(plain, mm_per_px)
+                _place(canvas, plain, layout.panels[lesion.label, "axial plain"], "axial")
+            labels = sample_labels(result.label_map, view)
+            drawing.draw_outline(
+                panel, (labels != 0) & (labels != lesion.label), drawing.NEIGHBOR, 1.2
+            )
+            drawing.draw_outline(panel, labels == lesion.label, drawing.ACCENT)
+            title = "axial, outlined" if plane is AXIAL else plane.name
+            _place(canvas, panel, layout.panels[lesion.label, plane.name], title)
+
+
+def _draw_card(canvas: Image.Image, box: Box, lesion: Detection, n_slices: int) -> None:
+    draw = ImageDraw.Draw(canvas)
+    draw.rounded_rectangle(box, radius=10, fill=drawing.CARD, outline=drawing.CARD_EDGE)
+    x, y = box[0] + _PADDING + 4, box[1] + _PADDING
+    drawing.draw_text(draw, (x, y - 3), str(lesion.label), 34, drawing.ACCENT)
+    x_mm, y_mm, z_mm = lesion.center_ras_mm
+    rows = (
+        ("score", f"{lesion.score:.2f}"),
+        ("diameter", f"{lesion.equivalent_diameter_mm:.1f} mm"),
+        ("longest", f"{lesion.max_diameter_mm:.1f} mm"),
+        ("volume", f"{lesion.volume_mm3:.1f} mm³"),
+        ("slice", f"{lesion.axial_slice} of {n_slices}"),
+        ("RAS mm", f"{x_mm:.1f}, {y_mm:.1f}, {z_mm:.1f}"),
+    )
+    for number, (name, value) in enumerate(rows):
+        line_y = y + 44 + number * 22
+        drawing.draw_text(draw, (x, line_y), name, 14, drawing.MUTED)
+        drawing.draw_text(draw, (x + 68, line_y), value, 14)
+    if lesion.flags:
+        text = drawing.shortened(", ".join(lesion.flags), 13, _CAPTION_WIDTH - 70)
+        drawing.draw_pill(draw, (x + 68, y + 3), text, 13, drawing.AMBER)
+
+
+def _place(canvas: Image.Image, panel: Image.Image, box: Box, title: str) -> None:
+    canvas.paste(panel, box[:2])
+    draw = ImageDraw.Draw(canvas)
+    drawing.draw_text(draw, (box[0] + 1, box[1] - _TITLE_HEIGHT), title, 13, drawing.MUTED)
+
+
+def _draw_ring(panel: Image.Image, center_px: tuple[float, float]) -> None:
+    column, row = center_px
+    for radius, width, color in ((12, 4, (0, 0, 0)), (11, 2, drawing.ACCENT)):
+        ImageDraw.Draw(panel).ellipse(
+            (column - radius, row - radius, column + radius, row + radius),
+            outline=color,
+            width=width,
+        )
+
+
+def _plan_overview(width: int, top: int) -> MontageLayout:
+    n_columns = N_OVERVIEW_SLICES // 2
+    panel = (width - 2 * _MARGIN - 2 * _PADDING - (n_columns - 1) * _GAP) // n_columns
+    row_height = panel + _TITLE_HEIGHT + _GAP
+    card = (_MARGIN, top, width - _MARGIN, top + 2 * row_height + 2 * _PADDING - _GAP)
+    panels: dict[tuple[int, str], Box] = {}
+    for number in range(N_OVERVIEW_SLICES):
+        row, column = divmod(number, n_columns)
+        left = _MARGIN + _PADDING + column * (panel + _GAP)
+        upper = top + _PADDING + _TITLE_HEIGHT + row * row_height
+        panels[0, f"slice {number + 1}"] = (left, upper, left + panel, upper + panel)
+    return MontageLayout(width, card[3] + FOOTER_HEIGHT_PX, panel, {0: card}, panels)
+
+
+def _draw_overview(
+    canvas: Image.Image,
+    layout: MontageLayout,
+    result: DetectionResult,
+    image: Volume,
+    window: tuple[float, float],
+) -> None:
+    """Evenly spaced axial slices with the border of what was searched."""
+    ImageDraw.Draw(canvas).rounded_rectangle(
+        layout.cards[0], radius=10, fill=drawing.CARD, outline=drawing.CARD_EDGE
+    )
+    frame = slice_frame(image.geometry)
+    middle_mm, extent_mm = brain_box(result.brain_mask, frame)
+    heights_mm = middle_mm[2] + extent_mm[2] * (
+        (np.arange(N_OVERVIEW_SLICES) + 0.5) / N_OVERVIEW_SLICES - 0.5
+    )
+    for height_mm, box in zip(heights_mm.tolist(), layout.panels.values(), strict=True):
+        center_mm = nearest_voxel(image.geometry, point_ras_mm(frame, middle_mm[:2], height_mm))
+        view = View(
+            AXIAL,
+            frame,
+            center_mm,
+            layout.panel_px,
+            layout.panel_px,
+            max(extent_mm[:2]) * 1.15 / layout.panel_px,
+        )
+        panel = drawing.gray_image(sample_image(image, view, order=1, oversampling=2), window)
+        searched = sample_labels(result.brain_mask, view) != 0
+        drawing.draw_outline(panel, searched, drawing.NEIGHBOR, 1.2)
+        drawing.draw_letters(panel, AXIAL)
+        _place(canvas, panel, box, f"axial, z {center_mm[2]:.0f} mm")

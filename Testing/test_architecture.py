@@ -1,0 +1,224 @@
+"""Who may import whom, and what must work without torch."""
+
+from __future__ import annotations
+
+import ast
+import os
+import pkgutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import CMBDetectorLib
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+LIBRARY = Path(CMBDetectorLib.__file__).resolve().parent
+STAGES = {
+    "io",
+    "preprocessing",
+    "models",
+    "inference",
+    "postprocessing",
+    "anatomy",
+    "evaluation",
+    "reporting",
+}
+BASE_STAGES = {"io"}
+# The one arrow between stages: inference is given a bundle and builds its networks.
+ARROWS = {("inference", "models")}
+JOINS = {"pipeline", "cli", "provenance", "__main__", "__init__"}
+HEAVY = ("torch", "monai", "slicer", "qt", "vtk", "ctk", "training", "CMBDetector")
+BLOCK_TORCH = """\
+import sys
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("torch", "monai", "safetensors"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Blocker())
+"""
+
+
+def library_modules() -> list[str]:
+    return ["CMBDetectorLib"] + [
+        module.name for module in pkgutil.walk_packages([str(LIBRARY)], "CMBDetectorLib.")
+    ]
+
+
+def may_need_torch(module: str) -> bool:
+    is_inference = module.startswith("CMBDetectorLib.inference.")
+    return is_inference or module == "CMBDetectorLib.models.networks"
+
+
+def run_python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        cwd=REPOSITORY,
+        env=os.environ | {"CMBDETECTOR_MODELS": str(REPOSITORY / "there-is-no-such-folder")},
+        capture_output=True,
+        encoding="utf-8",
+        timeout=120,
+        check=False,
+    )
+
+
+def python_files() -> list[Path]:
+    folders = ["CMBDetectorLib", "CMBDetector", "training", "Testing", "benchmarks"]
+    return [path for folder in folders for path in sorted((REPOSITORY / folder).rglob("*.py"))]
+
+
+def imported_modules(path: Path) -> Iterator[tuple[str, bool]]:
+    """Every module a file imports anywhere, and whether for the type checker only."""
+    tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
+    for_types = {
+        id(node)
+        for block in ast.walk(tree)
+        if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING"
+        for node in ast.walk(block)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name, id(node) in for_types
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            assert node.module is not None
+            yield node.module, id(node) in for_types
+            for alias in node.names:
+                yield f"{node.module}.{alias.name}", id(node) in for_types
+
+
+def test_modules_import_without_the_heavy_packages() -> None:
+    modules = [name for name in library_modules() if not may_need_torch(name)]
+    modules.remove("CMBDetectorLib.__main__")
+    assert len(modules) > 20
+    code = (
+        "import importlib, sys\n"
+        "for name in sys.argv[1].split(','):\n"
+        "    importlib.import_module(name)\n"
+        f"loaded = [name for name in {HEAVY!r} if name in sys.modules]\n"
+        "print(','.join(loaded))\n"
+    )
+    run = run_python(code, ",".join(modules))
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.strip() == ""
+
+
+@pytest.mark.parametrize("module", [name for name in library_modules() if not may_need_torch(name)])
+def test_no_module_imports_torch_at_its_top(module: str) -> None:
+    """Names the culprit, which the test above does not."""
+    path = LIBRARY.joinpath(*module.split(".")[1:])
+    file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    for node in tree.body:
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [node.module or ""]
+        else:
+            continue
+        assert not {name.split(".")[0] for name in names} & set(HEAVY), file
+
+
+def test_stages_do_not_import_each_other() -> None:
+    offences = []
+    for path in sorted(LIBRARY.rglob("*.py")):
+        place = path.relative_to(LIBRARY).parts
+        own = place[0].removesuffix(".py")
+        if own in JOINS:
+            continue
+        for name, _ in imported_modules(path):
+            parts = name.split(".")
+            if parts[0] != "CMBDetectorLib" or len(parts) < 2:
+                continue
+            other = parts[1]
+            is_stage = other in STAGES and other not in BASE_STAGES
+            foreign = other != own and (own, other) not in ARROWS
+            if (is_stage and foreign) or other in {"pipeline", "cli"}:
+                offences.append(f"{path.relative_to(LIBRARY)} imports {name}")
+    assert offences == []
+
+
+def test_base_layer_knows_no_stage() -> None:
+    base = [LIBRARY / f"{name}.py" for name in ("errors", "geometry", "volume", "results")]
+    base += [LIBRARY / f"{name}.py" for name in ("settings", "progress", "preflight", "version")]
+    base += sorted((LIBRARY / "io").rglob("*.py"))
+    for path in base:
+        for name, _ in imported_modules(path):
+            parts = name.split(".")
+            if parts[0] == "CMBDetectorLib" and len(parts) > 1:
+                inside_io = path.parent.name == "io" and parts[1] == "io"
+                assert inside_io or parts[1] not in STAGES | {"pipeline", "cli"}, f"{path}: {name}"
+
+
+def test_library_imports_neither_training_nor_the_slicer_module() -> None:
+    for path in sorted(LIBRARY.rglob("*.py")):
+        for name, _ in imported_modules(path):
+            assert name.split(".")[0] not in {"training", "CMBDetector", "slicer", "qt", "vtk"}, (
+                f"{path} imports {name}"
+            )
+
+
+def test_training_does_not_import_the_slicer_module() -> None:
+    for path in sorted((REPOSITORY / "training").rglob("*.py")):
+        for name, _ in imported_modules(path):
+            assert name.split(".")[0] not in {"CMBDetector", "slicer", "qt", "vtk"}, path
+
+
+def test_nothing_is_pickled() -> None:
+    for folder in (LIBRARY, REPOSITORY / "training"):
+        for path in sorted(folder.rglob("*.py")):
+            names = {name.split(".")[0] for name, _ in imported_modules(path)}
+            assert not names & {"pickle", "dill", "joblib", "cloudpickle", "shelve"}, path
+
+
+def test_no_module_is_called_utils_or_helpers() -> None:
+    for path in python_files():
+        words = set(path.stem.lower().split("_"))
+        assert not words & {"utils", "util", "helpers", "helper", "misc", "common"}, path
+
+
+def test_no_file_is_long() -> None:
+    for path in python_files():
+        n_lines = len(path.read_text(encoding="utf-8").splitlines())
+        assert n_lines <= 400, f"{path}: {n_lines} lines"
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["detect", "--help"], ["models", "list"], ["info"], ["--version"]]
+)
+def test_command_works_where_torch_cannot_be_imported(arguments: list[str]) -> None:
+    code = BLOCK_TORCH + "from CMBDetectorLib.cli import main\nsys.exit(main(sys.argv[1:]))\n"
+    run = run_python(code, *arguments)
+    assert run.returncode == 0, run.stderr
+    assert run.stderr == ""
+    assert run.stdout.strip()
+
+
+def test_help_loads_no_numerical_package() -> None:
+    code = (
+        "import sys\nfrom CMBDetectorLib.cli import main\nmain(['--help'])\n"
+        "sys.stderr.write(','.join(n for n in ('numpy', 'nibabel', 'scipy') if n in sys.modules))"
+    )
+    run = run_python(code)
+    assert run.returncode == 0
+    assert run.stderr == ""
+
+
+def test_public_names_exist_and_importing_the_package_is_light() -> None:
+    code = (
+        "import sys, CMBDetectorLib\n"
+        "assert 'numpy' not in sys.modules\n"
+        "for name in CMBDetectorLib.__all__: getattr(CMBDetectorLib, name)\n"
+        "assert 'torch' not in sys.modules\n"
+        "from CMBDetectorLib import DetectionRequest, detect, read_image\n"
+    )
+    run = run_python(code)
+    assert run.returncode == 0, run.stderr
+
+
+def test_unknown_public_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = CMBDetectorLib.nonsense

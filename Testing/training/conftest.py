@@ -1,0 +1,162 @@
+"""Tiny simulated cases: dark balls and a dark tube in a noisy bright brain."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from CMBDetectorLib.geometry import Geometry
+from CMBDetectorLib.volume import Volume
+from training.cases import Case, write_case
+from training.configuration import TrainingConfig, parse_config
+from training.prepare import prepare_case, write_prepared
+from training.train import Budget, train
+
+MakeCase = Callable[..., Case]
+CONFIGS = Path(__file__).parents[2] / "training" / "configs"
+
+
+def _make_case(
+    case_id: str,
+    head: str,
+    *,
+    affine: np.ndarray[Any, Any],
+    shape: tuple[int, int, int],
+    balls: Sequence[tuple[Sequence[float], float, float]],
+    vein_at_mm: Sequence[float] | None = None,
+    seed: int = 0,
+) -> Case:
+    """``balls``: (centre in mm from the field of view's centre, diameter in mm, contrast/noise)."""
+    rng = np.random.default_rng(seed)
+    geometry = Geometry(shape, affine)
+    ijk = np.stack(np.meshgrid(*[np.arange(n) for n in shape], indexing="ij"), axis=-1)
+    offset_mm = geometry.ijk_to_ras_mm(ijk) - geometry.center_ras_mm
+    half_mm = np.abs(affine[:3, :3]) @ np.array(shape) / 2
+    brain = (((offset_mm / (0.9 * half_mm)) ** 2).sum(axis=-1)) <= 1
+    image = np.where(brain, 100.0, 0.0)
+    truth = np.zeros(shape, np.int16)
+    mimics = np.zeros(shape, np.uint8)
+    if vein_at_mm is not None:
+        tube = np.linalg.norm((offset_mm - np.array(vein_at_mm))[..., :2], axis=-1) <= 0.8
+        mimics[tube & brain] = 1
+        image[tube & brain] = 45
+    lesions = []
+    for label, (center_mm, diameter_mm, contrast) in enumerate(balls, start=1):
+        center_ras_mm = geometry.center_ras_mm + np.array(center_mm)
+        distance_mm = np.linalg.norm(offset_mm - np.array(center_mm), axis=-1)
+        ball = distance_mm <= max(diameter_mm / 2, float(distance_mm.min()) + 1e-6)
+        truth[ball] = label
+        mimics[ball] = 0
+        image[ball] = 100 - 4 * contrast
+        lesions.append(
+            {
+                "label": label,
+                "center_ras_mm": center_ras_mm,
+                "diameter_mm": diameter_mm,
+                "volume_mm3": float(ball.sum() * geometry.voxel_volume_mm3),
+                "contrast_to_noise": contrast,
+            }
+        )
+    image[brain] += rng.normal(0, 4, shape)[brain]
+    metadata = {
+        "case_id": case_id,
+        "head": head,
+        "sequence": "SWI",
+        "seed": seed,
+        "lesions": lesions,
+    }
+    return Case(
+        image=Volume(np.maximum(image, 0).astype(np.float32), geometry),
+        truth=Volume(truth, geometry),
+        mimics=Volume(mimics, geometry),
+        brain_mask=Volume(brain.astype(np.uint8), geometry),
+        metadata=metadata,
+    )
+
+
+@pytest.fixture(scope="session")
+def make_case() -> MakeCase:
+    return _make_case
+
+
+@pytest.fixture(scope="session")
+def tiny_config() -> TrainingConfig:
+    """The shipped configuration with a tiny network, small patches and quick training."""
+    plain = json.loads((CONFIGS / "first.json").read_text(encoding="utf-8"))
+    plain["network_def"]["channels"] = [8, 16]
+    plain["network_def"]["strides"] = [[2, 2, 1]]
+    plain["network_def"]["num_res_units"] = 1
+    plain["tiling"] = {"tile_shape": [32, 32, 8], "overlap": 0.25, "batch_size": 4}
+    plain["sampling"]["patch_shape"] = [32, 32, 8]
+    plain["data"]["training_heads"] = ["01", "02"]
+    plain["data"]["folds"] = [["02"], ["01"]]
+    plain["data"]["selection_heads"] = ["13"]
+    plain["data"]["test_heads"] = ["15"]
+    plain["data"]["found_mask_share"] = 0.0
+    plain["optimization"] |= {
+        "steps": 60,
+        "learning_rate": 0.01,
+        "ema_decay": 0.95,
+        "checkpoint_interval": 20,
+        "validation_interval": 50,
+        "validation_batches": 2,
+    }
+    return parse_config(plain)
+
+
+@pytest.fixture(scope="session")
+def prepared_root(tmp_path_factory: pytest.TempPathFactory, tiny_config: TrainingConfig) -> Path:
+    """Prepared cases of heads 01, 02 and 13, two each; also the cases, in ``../cases``."""
+    root = tmp_path_factory.mktemp("tiny")
+    rng = np.random.default_rng(5)
+    for head in ("01", "02", "13"):
+        for number in range(2):
+            case = _make_case(
+                f"{head}-{number}",
+                head,
+                affine=np.diag([-0.5, 0.5, 1.0, 1.0]),
+                shape=(56, 56, 28),
+                balls=[(rng.uniform(-6, 6, 3), 3.0, 15.0) for _ in range(3)],
+                vein_at_mm=(9, 5, 0),
+                seed=number,
+            )
+            write_case(root / "cases", case)
+            write_prepared(root / "prepared" / case.case_id, prepare_case(case, tiny_config), "x")
+    return root / "prepared"
+
+
+@pytest.fixture(scope="session")
+def trained(
+    tmp_path_factory: pytest.TempPathFactory, prepared_root: Path, tiny_config: TrainingConfig
+) -> Path:
+    """The output folder of a short training of member 0, which leaves out head 02."""
+    output = tmp_path_factory.mktemp("trained") / "member_0"
+    with _one_thread():
+        train(
+            tiny_config, prepared_root, output, member=0, budget=Budget(120, None), precision="fp32"
+        )
+    return output
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    with _one_thread():
+        yield
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Tiny networks gain nothing from threads, and lose much where the cores are busy."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

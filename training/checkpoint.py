@@ -1,0 +1,143 @@
+"""The state of a training on disk: safetensors, no pickle, whole or not at all."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from CMBDetectorLib.errors import InputError, OutputError, UsageError
+
+CHECKPOINT_NAME = "checkpoint.safetensors"
+_STATE_KEY = "state"
+
+
+@dataclass
+class TrainingState:
+    """All that a training needs to go on.
+
+    ``average`` is the network with the exponential moving average of the weights; ``elapsed_s``
+    the time trained so far, over all sessions.
+    """
+
+    network: nn.Module
+    average: nn.Module
+    optimizer: torch.optim.Optimizer
+    step: int = 0
+    elapsed_s: float = 0.0
+
+
+def save_checkpoint(folder: Path, state: TrainingState, facts: dict[str, Any]) -> None:
+    """Write ``checkpoint.safetensors``; ``facts`` (plain JSON) and the counters go to its header.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written; an earlier checkpoint is then still there.
+    """
+    tensors: dict[str, Tensor] = {}
+    for prefix, network in (("network", state.network), ("average", state.average)):
+        for name, tensor in network.state_dict().items():
+            tensors[f"{prefix}.{name}"] = tensor
+    for index, values in state.optimizer.state_dict()["state"].items():
+        for name, tensor in values.items():
+            tensors[f"optimizer.{index}.{name}"] = tensor
+    plain = facts | {"step": state.step, "elapsed_s": state.elapsed_s}
+    path = folder / CHECKPOINT_NAME
+    partial = folder / f".{CHECKPOINT_NAME}.partial"
+    try:
+        safetensors.torch.save_file(
+            {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
+            partial,
+            metadata={_STATE_KEY: json.dumps(plain)},
+        )
+        partial.replace(path)
+    except (OSError, SafetensorError) as error:
+        partial.unlink(missing_ok=True)
+        raise OutputError(f"cannot write the checkpoint {path}: {error}") from error
+
+
+def load_checkpoint(folder: Path, state: TrainingState) -> None:
+    """Put the state in ``folder`` into ``state``, whose networks and optimizer exist already.
+
+    Raises
+    ------
+    InputError
+        If the checkpoint is missing, damaged, or of another network.
+    """
+    tensors = _read_tensors(folder)
+    facts = read_facts(folder)
+    _load_network(state.network, tensors, "network", folder)
+    _load_network(state.average, tensors, "average", folder)
+    plain = state.optimizer.state_dict()
+    moments: dict[int, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        prefix, _, rest = key.partition(".")
+        if prefix == "optimizer":
+            index, _, name = rest.partition(".")
+            moments.setdefault(int(index), {})[name] = _channels_last(tensor)
+    state.optimizer.load_state_dict({"state": moments, "param_groups": plain["param_groups"]})
+    state.step = int(facts["step"])
+    state.elapsed_s = float(facts["elapsed_s"])
+
+
+def load_average(folder: Path, network: nn.Module) -> None:
+    """Put the averaged weights of a member's output folder into a network.
+
+    Raises
+    ------
+    InputError
+        If the checkpoint is missing, damaged, or of another network.
+    """
+    _load_network(network, _read_tensors(folder), "average", folder)
+
+
+def read_facts(folder: Path) -> dict[str, Any]:
+    """The plain JSON that was stored with the checkpoint, with ``step`` and ``elapsed_s``."""
+    path = folder / CHECKPOINT_NAME
+    try:
+        with safe_open(path, framework="pt") as file:
+            facts = json.loads((file.metadata() or {})[_STATE_KEY])
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise InputError(f"cannot read the checkpoint {path}: {error}; train again") from error
+    return dict(facts)
+
+
+def check_start(folder: Path, *, resume: bool) -> bool:
+    """Whether to load a checkpoint; raises UsageError where a start would overwrite one."""
+    exists = (folder / CHECKPOINT_NAME).exists()
+    if exists and not resume:
+        raise UsageError(f"{folder} holds a checkpoint; add --resume, or choose another --output")
+    return exists
+
+
+def _read_tensors(folder: Path) -> dict[str, Tensor]:
+    path = folder / CHECKPOINT_NAME
+    try:
+        return dict(safetensors.torch.load_file(path))
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"cannot read the checkpoint {path}: {error}; train again") from error
+
+
+def _load_network(
+    network: nn.Module, tensors: dict[str, Tensor], prefix: str, folder: Path
+) -> None:
+    start = f"{prefix}."
+    own = {key[len(start) :]: value for key, value in tensors.items() if key.startswith(start)}
+    try:
+        network.load_state_dict(own)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"the checkpoint in {folder} is of another network: {reason}") from error
+
+
+def _channels_last(tensor: Tensor) -> Tensor:
+    if tensor.ndim != 5:
+        return tensor
+    return tensor.contiguous(memory_format=torch.channels_last_3d)

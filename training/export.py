@@ -1,0 +1,202 @@
+"""Trained members become a model bundle."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from CMBDetectorLib.errors import UsageError
+from CMBDetectorLib.models.bundle import ModelBundle, write_bundle
+from CMBDetectorLib.models.manifest import BundleManifest
+from CMBDetectorLib.models.networks import build_network
+from training.checkpoint import load_average, read_facts
+from training.configuration import TrainingConfig, read_config
+from training.model_card import model_card
+
+CHANNELS = ("cerebral microbleed", "mimic (vein, calcification)")
+LICENSE = "Apache-2.0"
+_LICENSE_FILE = Path(__file__).parents[1] / "LICENSE"
+_FIGURES = (
+    "bundle",
+    "version",
+    "operating_point",
+    "min_contrast_to_noise",
+    "brain_mask",
+    "heads",
+    "summary",
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of ``python -m training export``."""
+    parser.add_argument(
+        "--members", type=Path, nargs="+", required=True, help="output folders of train"
+    )
+    parser.add_argument("--config", type=Path, required=True, help="training configuration (JSON)")
+    parser.add_argument(
+        "--output", type=Path, required=True, help="the bundle's folder; its name becomes the id"
+    )
+    parser.add_argument("--threshold", type=float, help="instead of the configuration's")
+    parser.add_argument("--min-volume", type=float, help="in mm3, instead of the configuration's")
+    parser.add_argument(
+        "--metrics", type=Path, nargs="*", default=[], help="figures written by evaluate"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace the bundle")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Export as the arguments say; returns the exit code."""
+    config = read_config(args.config)
+    point = config.operating_point
+    if args.threshold is not None:
+        point = replace(point, threshold=args.threshold)
+    if args.min_volume is not None:
+        point = replace(point, min_volume_mm3=args.min_volume)
+    bundle = export(
+        replace(config, operating_point=point),
+        args.members,
+        args.output,
+        metrics=read_metrics(args.metrics),
+        overwrite=args.overwrite,
+    )
+    size_mb = sum(path.stat().st_size for path in bundle.members) / 1e6
+    print(f"{bundle.root}: {len(bundle.members)} members, {size_mb:.1f} MB of weights")
+    return 0
+
+
+def export(
+    config: TrainingConfig,
+    members: Sequence[Path],
+    output: Path,
+    *,
+    metrics: Mapping[str, Any],
+    overwrite: bool = False,
+) -> ModelBundle:
+    """Write the averaged weights of the members, stored as float16, as a bundle.
+
+    Parameters
+    ----------
+    members
+        Output folders of the trainings, one per member of the ensemble.
+    output
+        The bundle's folder, whose name becomes the bundle's id.
+    metrics
+        As measured, by name of the file they were written to.
+
+    Raises
+    ------
+    UsageError
+        If a member was trained for another network or other preprocessing than ``config`` says.
+    InputError
+        If a member's checkpoint cannot be read.
+    ModelError
+        If the bundle cannot be written.
+    """
+    facts = [read_facts(folder) for folder in members]
+    for folder, fact in zip(members, facts, strict=True):
+        _check_member(folder, fact, config)
+    manifest = BundleManifest(
+        id=output.name,
+        name=config.name,
+        version=config.version,
+        description=config.description,
+        authors="CMBDetector contributors",
+        copyright="CMBDetector contributors",
+        license=LICENSE,
+        preprocessing=config.preprocessing,
+        tiling=config.tiling,
+        operating_point=config.operating_point,
+        training_range=config.training_range,
+        network_def=config.network_def,
+        channels=CHANNELS,
+        probability_channel=config.probability_channel,
+        training_data=_training_data(config, facts),
+        metrics=metrics,
+    )
+    return write_bundle(
+        output,
+        manifest,
+        [average_weights(config, folder) for folder in members],
+        model_card=model_card(manifest),
+        license_text=_license_text(),
+        overwrite=overwrite,
+    )
+
+
+def average_weights(config: TrainingConfig, folder: Path) -> dict[str, npt.NDArray[Any]]:
+    """The averaged weights of a trained member, by the names of the network's state."""
+    network = build_network(config.network_def)
+    load_average(folder, network)
+    return {
+        name: np.asarray(tensor.detach().numpy()) for name, tensor in network.state_dict().items()
+    }
+
+
+def read_metrics(paths: Sequence[Path]) -> dict[str, Any]:
+    """The summaries of files written by ``evaluate``, by the files' names without ending.
+
+    Raises
+    ------
+    UsageError
+        If a file cannot be read or was not written by ``evaluate``.
+    """
+    metrics = {}
+    for path in paths:
+        try:
+            report = json.loads(path.read_text(encoding="utf-8"))
+            metrics[path.stem] = {key: report[key] for key in _FIGURES}
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UsageError(
+                f"{path} does not hold figures ({error}); write it with: "
+                "python -m training evaluate --output"
+            ) from error
+    return metrics
+
+
+def _check_member(folder: Path, facts: Mapping[str, Any], config: TrainingConfig) -> None:
+    """Refuse weights that would see other images, or sit in another network, than they learned."""
+    for key in ("network_def", "preprocessing", "probability_channel"):
+        expected = json.loads(json.dumps(asdict(config)[key]))
+        if facts["config"][key] != expected:
+            raise UsageError(
+                f"{folder} was trained with another {key} than the configuration given; "
+                "export it with the configuration it was trained with"
+            )
+
+
+def _training_data(config: TrainingConfig, facts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    return {
+        "source": "Simulated T2*-weighted GRE and SWI heads; no patient's image was used",
+        "label_maps": "16 head label maps of the SynthSeg project, Apache-2.0",
+        "training_heads": list(config.data.training_heads),
+        "selection_heads": list(config.data.selection_heads),
+        "test_heads": list(config.data.test_heads),
+        "min_contrast_to_noise": config.data.min_contrast_to_noise,
+        "members": [
+            {
+                "left_out": list(fact["left_out"]),
+                "cases": fact["n_cases"],
+                "steps": fact["step"],
+                "minutes": round(fact["elapsed_s"] / 60, 1),
+                "init_from_shared_start": fact["config"]["optimization"]["init_from"] is not None,
+            }
+            for fact in facts
+        ],
+    }
+
+
+def _license_text() -> str:
+    try:
+        return _LICENSE_FILE.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UsageError(
+            f"cannot read {_LICENSE_FILE}, the license of the bundle: {error.strerror}; "
+            "export from a clone of the repository"
+        ) from error

@@ -1,0 +1,111 @@
+"""``python -m training simulate``: heads from label maps to cases on disk."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import time
+from pathlib import Path
+
+from CMBDetectorLib.errors import InputError, UsageError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the command."""
+    parser.add_argument("label_maps", type=Path, help="folder of head label maps (NIfTI)")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="folder for the cases")
+    parser.add_argument("--heads", default="", help="numbers in the file names, e.g. 01,02 or 1-12")
+    parser.add_argument("--repeats", type=int, default=1, help="deformed versions of each head")
+    parser.add_argument("--scans", type=int, default=2, help="scans of each version")
+    parser.add_argument("--lesions", default="12-26", help="fewest-most lesions a scan")
+    parser.add_argument("--fine-mm", type=float, default=0.5, help="grid the physics runs on, mm")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
+    parser.add_argument(
+        "--skip-existing", action="store_true", help="go on where an earlier run stopped"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Simulate, printing one line a case with the time left; returns the exit code."""
+    import torch
+
+    from training.cases import write_case
+    from training.simulation.anatomy import load_label_map
+    from training.simulation.head import simulate_head
+
+    jobs = [
+        (repeat, head, path)
+        for repeat in range(args.repeats)
+        for head, path in find_label_maps(args.label_maps, args.heads)
+    ]
+    lesions = parse_range(args.lesions)
+    started_s, done, total = time.monotonic(), 0, len(jobs) * args.scans
+    for repeat, head, path in jobs:
+        seed = args.seed + 1000 * repeat + int(head)
+        finished = list(args.output.glob(f"head{head}_{seed:06d}_*"))
+        if args.skip_existing and len(finished) >= args.scans:
+            total -= args.scans
+            continue
+        cases = simulate_head(
+            load_label_map(path),
+            head,
+            seed=seed,
+            scans=args.scans,
+            lesions=lesions,
+            fine_mm=args.fine_mm,
+            device=torch.device(args.device),
+        )
+        for case in cases:
+            write_case(args.output, case)
+            done += 1
+            left_s = (time.monotonic() - started_s) / done * (total - done)
+            print(
+                f"[{done}/{total}] {case.case_id}: {case.metadata['sequence']}, "
+                f"{len(case.lesions)} lesions, about {left_s / 60:.0f} min left",
+                flush=True,
+            )
+    return 0
+
+
+def find_label_maps(folder: Path, heads: str) -> list[tuple[str, Path]]:
+    """Label maps by the number in their name, two digits; all, or those asked for.
+
+    Raises
+    ------
+    InputError
+        If the folder holds none of those asked for.
+    """
+    found = {}
+    for path in sorted(folder.glob("*.nii*")):
+        numbers = re.findall(r"\d+", path.name.split(".")[0])
+        if numbers:
+            found[f"{int(numbers[-1]):02d}"] = path
+    wanted = sorted(found) if not heads else parse_heads(heads)
+    missing = [head for head in wanted if head not in found]
+    if missing or not wanted:
+        raise InputError(
+            f"{folder} has no label map numbered {', '.join(missing) or 'at all'}; expected "
+            "NIfTI files such as training_seg_01.nii.gz (see the README for where to get them)"
+        )
+    return [(head, found[head]) for head in wanted]
+
+
+def parse_heads(text: str) -> list[str]:
+    """``"1-3,07"`` to ``["01", "02", "03", "07"]``."""
+    heads: list[str] = []
+    for part in text.split(","):
+        low, high = parse_range(part)
+        heads += [f"{number:02d}" for number in range(low, high + 1)]
+    return heads
+
+
+def parse_range(text: str) -> tuple[int, int]:
+    """``"12-26"`` to (12, 26), ``"5"`` to (5, 5)."""
+    match = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", text)
+    if match is None:
+        raise UsageError(f"got {text!r}, expected a number or a range such as 12-26")
+    low, high = int(match[1]), int(match[2] or match[1])
+    if high < low:
+        raise UsageError(f"got the range {text!r}, expected the smaller number first")
+    return low, high
