@@ -14,6 +14,8 @@ from CMBDetectorLib.errors import InputError
 
 FloatArray = npt.NDArray[np.float64]
 
+_LARGEST_NUMBER = 1e12
+
 
 @dataclass(frozen=True, eq=False)
 class Geometry:
@@ -44,8 +46,10 @@ class Geometry:
         affine = np.array(self.affine, dtype=np.float64)
         if affine.shape != (4, 4):
             raise InputError(f"an affine is a 4x4 matrix, got shape {affine.shape}")
-        if not np.isfinite(affine).all():
-            raise InputError("the affine holds NaN or infinite values; repair the image's header")
+        if not np.isfinite(affine).all() or np.abs(affine).max() > _LARGEST_NUMBER:
+            raise InputError(
+                "the affine holds NaN, infinite or immense values; repair the image's header"
+            )
         if not np.allclose(affine[3], (0.0, 0.0, 0.0, 1.0)):
             raise InputError(
                 f"the affine's last row is (0, 0, 0, 1), got {affine[3].tolist()}; "

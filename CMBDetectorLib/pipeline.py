@@ -31,14 +31,15 @@ from CMBDetectorLib.volume import Volume
 if TYPE_CHECKING:
     from CMBDetectorLib.models.bundle import ModelBundle
 
+# Shares of the time of a run with the bundled model on two processor cores.
 STAGE_WEIGHTS = {
-    "read": 4.0,
-    "brain mask": 6.0,
-    "prepare": 6.0,
-    "inference": 70.0,
-    "restore": 4.0,
+    "read": 3.0,
+    "brain mask": 8.0,
+    "prepare": 3.0,
+    "inference": 75.0,
+    "restore": 2.0,
     "lesions": 3.0,
-    "write": 7.0,
+    "write": 6.0,
 }
 
 

@@ -89,12 +89,16 @@ class ProgressReporter:
             yield self
         finally:
             self.stage_seconds[name] = time.monotonic() - started_s
-        self.update(1.0, message or name)
+        # Not update(): what is finished, the results above all, is not undone by a late cancel.
+        self._report(1.0, message or name)
         self._done += self._share.get(name, 0.0)
 
     def update(self, stage_fraction: float, message: str = "") -> None:
         """Report how much of the current stage is done (0 to 1); raises Cancelled if asked to."""
         self._cancel.raise_if_cancelled()
+        self._report(stage_fraction, message)
+
+    def _report(self, stage_fraction: float, message: str) -> None:
         share = self._share.get(self._stage, 0.0)
         fraction = min(1.0, self._done + share * min(1.0, max(0.0, stage_fraction)))
         self._fraction = max(self._fraction, fraction)

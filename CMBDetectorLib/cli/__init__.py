@@ -6,6 +6,8 @@ missing package, 5 device, 6 cancelled, 7 the results could not be written.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -29,7 +31,21 @@ def build_parser() -> console.OneLineParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; ``argv`` is without the program's name. Returns the exit code."""
+    """Run the command line; ``argv`` is without the program's name. Returns the exit code.
+
+    Without ``argv`` it is the program itself, which a cancel ends at once: Python's own shutdown
+    takes a second or two once torch is loaded.
+    """
+    code = _run(argv)
+    if argv is None and code == Cancelled.exit_code:
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)
+    return code
+
+
+def _run(argv: Sequence[str] | None) -> int:
     console.prepare_streams()
     try:
         arguments = build_parser().parse_args(argv)

@@ -161,7 +161,7 @@ def _image_class(stream: BufferedIOBase) -> type[nib.Nifti1Pair]:
         return nib.Nifti1Image if start[345:346] == b"+" else nib.Nifti1Pair
     if 540 in sizes and start[4:8] in (b"n+2\0", b"ni2\0"):
         return nib.Nifti2Image if start[5:6] == b"+" else nib.Nifti2Pair
-    if 348 in sizes:
+    if 348 in sizes and len(start) >= 348:
         raise InputError(
             "this is an Analyze 7.5 file, which does not say left from right, expected NIfTI; "
             "convert the original DICOM files with dcm2niix"
@@ -223,12 +223,16 @@ def _orientation_warnings(
     drift_voxels = _drift_voxels(header, shape)
     if drift_voxels is not None and drift_voxels <= _DISAGREEMENT_VOXELS:
         return ()
-    amount = "and qform cannot be read" if drift_voxels is None else f"by {drift_voxels:.1f} voxels"
+    difference = (
+        "has a qform that is no rotation"
+        if drift_voxels is None
+        else f"has a qform and a sform that differ by {drift_voxels:.1f} voxels"
+    )
     return (
         ResultWarning(
             "qform-sform-disagree",
-            f"the header's qform and sform disagree {amount}; sform is used, so positions and "
-            "sides may differ in software that uses qform",
+            f"the header {difference}; sform is used, so positions and sides may differ in "
+            "software that uses qform",
         ),
     )
 
@@ -237,7 +241,7 @@ def _drift_voxels(header: nib.Nifti1Header, shape: tuple[int, ...]) -> float | N
     """Largest distance of a corner between sform and qform; None if the qform is unreadable."""
     try:
         qform: FloatArray = header.get_qform()
-    except HeaderDataError:
+    except (HeaderDataError, ValueError):  # no rotation has such a quaternion
         return None
     if not np.isfinite(qform).all():
         return None

@@ -155,9 +155,18 @@ def _directions(header: Mapping[str, Any]) -> FloatArray | None:
     if rows is None:
         return None
     missing = np.full(3, np.nan)
-    return np.array(
-        [missing if row is None else np.asarray(row, dtype=np.float64)[:3] for row in rows]
-    )
+    return np.array([missing if row is None else _spatial_part(row) for row in rows])
+
+
+def _spatial_part(vector: npt.ArrayLike) -> FloatArray:
+    """The first three coordinates; a fourth is time."""
+    values = np.asarray(vector, dtype=np.float64)
+    if values.ndim != 1 or len(values) < 3:
+        raise InputError(
+            f"the header places the image in {values.size} dimensions, expected 3; "
+            "export the image again as a volume"
+        )
+    return values[:3]
 
 
 def _affine(
@@ -168,7 +177,7 @@ def _affine(
     if directions is not None:
         columns = directions[axes].T
         if "space origin" in header:
-            origin = np.asarray(header["space origin"], dtype=np.float64)[:3]
+            origin = _spatial_part(header["space origin"])
     else:
         spacings = header.get("spacings")
         if spacings is None or len(spacings) <= max(axes):

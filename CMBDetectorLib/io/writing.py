@@ -23,7 +23,9 @@ from CMBDetectorLib.volume import Volume
 _GZIP_LEVEL = 2
 _LARGEST_NIFTI1_DIMENSION = 32767
 _SCANNER_SPACE = 1
-_QFORM_TOLERANCE_VOXELS = 0.01
+# NIfTI stores three of the quaternion's four numbers, as float32; near half a turn, where the
+# fourth is almost 0, up to 0.07 degrees are lost. A qform that is off by more is worse than none.
+_QFORM_TOLERANCE_VOXELS = 0.1
 _DESCRIPTION = b"CMBDetector: research only, not clinical"
 _LONGEST_KEPT_SUFFIX = 12
 
@@ -72,8 +74,9 @@ def write_nifti(volume: Volume, path: Path) -> None:
 
     The type of the voxels is kept (bool becomes uint8), nothing is scaled, and the same volume
     gives the same bytes. sform holds the volume's affine, rounded to float32 as NIfTI-1 does;
-    qform holds it too where the axes are perpendicular, which is all it can represent. Units are
-    mm. NIfTI-2 is written only if a dimension exceeds NIfTI-1's 32767.
+    qform holds it too where it can to a tenth of a voxel, else its code is 0 (it cannot hold
+    sheared axes, and near half a turn it is imprecise). Units are mm. NIfTI-2 is written only if
+    a dimension exceeds NIfTI-1's 32767.
 
     Parameters
     ----------

@@ -27,6 +27,7 @@ _SHADING_LIMITS = (0.5, 1.6)
 _EROSIONS_MM = (4.0, 6.0, 8.0, 10.0)
 _SHELL_MM = 4.0
 _LARGEST_SHELL_SHARE = 0.05
+_LARGEST_PIECE_ML = 1800.0  # closing and the rim add a tenth
 _CLOSING_MM = 8.0
 _HEAD_CLOSING_MM = 10.0
 _RIM_MM = 2.0
@@ -148,7 +149,7 @@ def _without_surroundings(tissue: BoolArray, near: BoolArray, head: BoolArray) -
         grown = _heaviest(tissue & (distance_mm(~core) <= reach_mm), near)
         volume_ml = np.count_nonzero(grown) * _VOXEL_ML
         on_shell = np.count_nonzero(grown & shell)
-        if volume_ml <= LARGEST_BRAIN_ML:
+        if volume_ml <= _LARGEST_PIECE_ML:
             mildest = grown if mildest is None else mildest
             parted = on_shell <= _LARGEST_SHELL_SHARE * np.count_nonzero(shell)
             if parted and volume_ml >= SMALLEST_BRAIN_ML:

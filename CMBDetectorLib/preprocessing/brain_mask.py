@@ -91,7 +91,8 @@ def find_brain(volume: Volume, user_mask: Volume | None = None) -> BrainMask:
     if head is not None and _is_stripped(volume, head, brain, grid.voxel_volume_mm3 / 1000):
         mask, source = _restore_nonzero(volume, head, grid), SOURCE_BACKGROUND
     else:
-        mask, source = _restore(brain, grid, volume.geometry), SOURCE_METHOD
+        within = brain if head is None else brain & head
+        mask, source = _restore(within, grid, volume.geometry), SOURCE_METHOD
     if not mask.any():
         raise InputError(
             "no brain was found in the image; check that it is a brain scan, or give a brain mask"

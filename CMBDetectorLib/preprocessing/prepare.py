@@ -77,6 +77,8 @@ def prepare(volume: Volume, brain_mask: Volume, settings: PreprocessingSettings)
             f"the brain mask's grid, shape {brain_mask.geometry.shape}, is not the image's, shape "
             f"{volume.geometry.shape}; resample the mask onto the image first"
         )
+    # One order of axes, so that ties and rounding fall the same way however the file stores them.
+    volume, brain_mask = volume.canonical(), brain_mask.canonical()
     inside = brain_mask.array.astype(np.bool_, copy=False)
     if not inside.any():
         raise InputError("the brain mask is empty; give a mask that covers the brain")

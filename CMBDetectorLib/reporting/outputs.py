@@ -119,6 +119,8 @@ def write_outputs(
                 reporter.update(done / len(staged), f"writing {path.name}")
             with _errors_naming(staged[path], path):
                 _write(name, result, image, paths, staged[path])
+        if reporter is not None:
+            reporter.raise_if_cancelled()
         _move_all(staged, staging / "replaced")
 
 

@@ -189,3 +189,25 @@ def run_cli() -> Run:
         )
 
     return run
+
+
+def check_refused(
+    run: subprocess.CompletedProcess[str], code: int, words: tuple[str, ...], output_dir: Path
+) -> None:
+    """One line that holds the words, the exit code, and nothing written or printed."""
+    assert run.returncode == code, run.stderr
+    lines = run.stderr.splitlines()
+    assert len(lines) == 1, run.stderr
+    assert lines[0].startswith("cmbdetector")
+    assert "Traceback" not in run.stderr
+    assert "defect" not in run.stderr
+    for word in words:
+        assert word in lines[0]
+    assert run.stdout == ""
+    assert not output_dir.exists() or list(output_dir.rglob("*")) == []
+
+
+@pytest.fixture(scope="session")
+def assert_refused() -> Callable[..., None]:
+    """See check_refused."""
+    return check_refused

@@ -203,6 +203,23 @@ def test_cancel_in_any_stage_leaves_nothing(stage, tiny_scan, tiny_bundle, tmp_p
     assert not (tmp_path / "out").exists()
 
 
+def test_cancel_after_the_results_are_written_undoes_nothing(tiny_scan, tiny_bundle, tmp_path):
+    token = CancelToken()
+
+    def cancel_at_the_end(event: ProgressEvent) -> None:
+        if event.fraction >= 1.0:
+            token.cancel()
+
+    detect(
+        request_for(tiny_scan, tmp_path),
+        bundle=tiny_bundle,
+        on_progress=cancel_at_the_end,
+        cancel=token,
+    )
+    assert token.is_cancelled
+    assert len(list(tmp_path.iterdir())) == 4
+
+
 def test_cancel_from_another_thread(tiny_scan, slow_bundle):
     token = CancelToken()
     started = threading.Event()

@@ -46,14 +46,14 @@ def load_label_map(path: Path) -> Volume:
         If the file is not a label map with brain labels.
     """
     try:
-        image = nib.load(path)
+        image = nib.Nifti1Image.from_filename(path)
         array = np.asarray(image.dataobj).round().astype(np.int16)
     except (OSError, ValueError, nib.filebasedimages.ImageFileError) as error:
         raise InputError(f"{path} is not a readable label map: {error}") from error
     if not np.isin((2, 41), array).all():
         raise InputError(f"{path} has no cerebral white matter (labels 2 and 41)")
-    volume = Volume(np.clip(array, 0, LABEL_LIMIT - 1), Geometry(array.shape, image.affine))
-    volume = volume.canonical()
+    geometry = Geometry(array.shape, np.asarray(image.affine))
+    volume = Volume(np.clip(array, 0, LABEL_LIMIT - 1), geometry).canonical()
     return volume.with_array(_close_speckle(volume.array))
 
 

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from CMBDetectorLib.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    from training.simulation.acquisition import Acquisition
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,6 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--lesions", default="12-26", help="fewest-most lesions a scan")
     parser.add_argument("--fine-mm", type=float, default=0.5, help="grid the physics runs on, mm")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--protocol", type=Path, help="one protocol for all scans (JSON); drawn at random without"
+    )
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
     parser.add_argument(
         "--skip-existing", action="store_true", help="go on where an earlier run stopped"
@@ -40,6 +48,7 @@ def run(args: argparse.Namespace) -> int:
         for head, path in find_label_maps(args.label_maps, args.heads)
     ]
     lesions = parse_range(args.lesions)
+    protocol = read_protocol(args.protocol) if args.protocol else None
     started_s, done, total = time.monotonic(), 0, len(jobs) * args.scans
     for repeat, head, path in jobs:
         seed = args.seed + 1000 * repeat + int(head)
@@ -55,6 +64,7 @@ def run(args: argparse.Namespace) -> int:
             lesions=lesions,
             fine_mm=args.fine_mm,
             device=torch.device(args.device),
+            protocol=protocol,
         )
         for case in cases:
             write_case(args.output, case)
@@ -66,6 +76,22 @@ def run(args: argparse.Namespace) -> int:
                 flush=True,
             )
     return 0
+
+
+def read_protocol(path: Path) -> Acquisition:
+    """A protocol from JSON with the fields of :class:`Acquisition`.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, not JSON, or its fields are not those of a protocol.
+    """
+    from training.simulation.acquisition import Acquisition
+
+    try:
+        return Acquisition(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(f"{path} is not a protocol: {error}") from error
 
 
 def find_label_maps(folder: Path, heads: str) -> list[tuple[str, Path]]:

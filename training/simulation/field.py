@@ -56,7 +56,8 @@ def dipole_field_ppm(
         if i == 0:
             kernel[0, 0] = 0.0
         spectrum[i] *= kernel
-    return torch.fft.irfftn(spectrum, s=shape)
+    field: torch.Tensor = torch.fft.irfftn(spectrum, s=shape)
+    return field
 
 
 def sphere_field_ppm(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 import torch
@@ -60,18 +61,15 @@ def simulate_head(
     subject = make_subject(deform(label_map, fine_mm, HEAD_MARGIN_MM, rng), rng, device)
     for index in range(scans):
         chosen = protocol or draw_acquisition(rng)
-        yield _scan_case(
-            subject, chosen, f"head{head}_{seed:06d}_{index}", head, seed, lesions, rng
-        )
+        identity = {"case_id": f"head{head}_{seed:06d}_{index}", "head": head, "seed": seed}
+        yield _scan_case(subject, chosen, lesions, identity, rng)
 
 
 def _scan_case(
     subject: Subject,
     protocol: Acquisition,
-    case_id: str,
-    head: str,
-    seed: int,
     lesions: tuple[int, int],
+    identity: dict[str, Any],
     rng: np.random.Generator,
 ) -> Case:
     anatomy = subject.anatomy
@@ -89,11 +87,8 @@ def _scan_case(
     geometry = _scan_geometry(sampling, anatomy.geometry)
     for fact in facts:
         fact["center_ras_mm"] = geometry.ijk_to_ras_mm(fact["center_ijk"]).tolist()
-    metadata = {
-        "case_id": case_id,
-        "head": head,
+    metadata = identity | {
         "sequence": protocol.sequence,
-        "seed": seed,
         "acquisition": asdict(protocol),
         "fine_grid_mm": fine_mm,
         "lesions": facts,

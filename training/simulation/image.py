@@ -67,7 +67,8 @@ def truth_from_difference(
     """
     labels = np.zeros(without.shape, dtype=np.int16)
     loss = without - with_lesions
-    share = loss / np.maximum(without, 0.05 * np.percentile(without, 99))
+    floor = 0.05 * np.percentile(without, 99)
+    share: FloatArray = (loss / np.maximum(without, floor)).astype(np.float32)
     spacing = np.array(sampling.spacing_mm)
     facts: list[dict[str, Any]] = []
     for lesion in lesions:

@@ -1,7 +1,7 @@
 """Microbleeds: small strongly paramagnetic cores, drawn to match published statistics.
 
-The diameter is log-normal, the place follows the share of 957 published lesions per region. The core is smaller
-than what is seen: blooming does the rest, and is left to the physics.
+The diameter is log-normal, the place follows the share of 957 published lesions per region. The
+core is smaller than what is seen: blooming does the rest, and is left to the physics.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ REGION_SHARE = (0.40, 0.31, 0.10, 0.08, 0.05, 0.04, 0.02)
 DIAMETER_LN_MEAN, DIAMETER_LN_SD = 0.85, 0.34
 """Of the intended diameter. What is measured on the scan is larger by the voxels' size; these
 give the published log-normal (mu 1.057, sigma .277 in ln mm) on scans with thick slices."""
+LARGE_SHARE = 0.12
+"""Lesions drawn larger, so that training sees enough of those over 4 mm."""
 REFERENCE_PHASE_PER_PPM_RAD = phase_per_ppm_rad(3.0, 0.020)
 PATCH_RADIUS_MM = 8.0
 
@@ -72,7 +74,10 @@ def draw_lesions(
 
 
 def _draw_one(center_mm: npt.NDArray[np.float64], region: str, rng: np.random.Generator) -> Lesion:
-    diameter = float(np.clip(rng.lognormal(DIAMETER_LN_MEAN, DIAMETER_LN_SD), 1.0, 9.0))
+    diameter = rng.lognormal(DIAMETER_LN_MEAN, DIAMETER_LN_SD)
+    if rng.random() < LARGE_SHARE:
+        diameter *= rng.uniform(1.3, 2.2)
+    diameter = float(np.clip(diameter, 1.0, 9.0))
     core = diameter / 2 * float(rng.uniform(0.45, 0.85))
     critical_phase = float(rng.uniform(0.5, 2.2))
     blooming = (diameter / 2 / core) ** 3

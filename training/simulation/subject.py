@@ -129,12 +129,13 @@ def _shim(field: torch.Tensor, brain: torch.Tensor) -> torch.Tensor:
     values = field[index[:, 0], index[:, 1], index[:, 2]]
     design = torch.cat([inside, torch.ones_like(inside[:, :1])], dim=1)
     solution = torch.linalg.lstsq(design, values[:, None]).solution[:, 0]
+    shimmed: torch.Tensor = field - solution[3]
     for axis in range(3):
         shape = [1, 1, 1]
         shape[axis] = -1
         ramp = torch.arange(field.shape[axis], device=field.device, dtype=field.dtype)
-        field = field - (solution[axis] * ramp).view(shape)
-    return field - solution[3]
+        shimmed -= (solution[axis] * ramp).view(shape)
+    return shimmed
 
 
 def _texture(anatomy: Anatomy, rng: np.random.Generator) -> npt.NDArray[np.float32]:

@@ -5,9 +5,9 @@ al. 1999 and Peters et al. 2007 (T1, T2*), Deistung et al. 2013 and Hametner et 
 (susceptibility and R2* of deep nuclei), Schenck 1996 (bone, air). Susceptibility is relative to
 soft tissue; haemosiderin, veins and calcifications are added as objects of their own.
 
-What the labels outside the brain mean was read off the maps themselves: 515 lies between outer
-CSF and soft tissue all around the head and forms the skull base, 516 are vertebrae, 511 is the
-outermost layer (skin and its fat), 507 soft tissue, 509 the nasal cavity, 512 the spinal cord.
+Labels outside the brain, as in the SimNIBS/CHARM head model and as their neighbors in the maps
+bear out: 502 arteries, 506 eyes, 507 soft tissue, 508 eye muscles, 509 mucosa, 511 skin, 512 spinal
+cord, 514 veins and sinuses, 515 cortical bone, 516 cancellous bone, 530 optic nerve; 0 is air.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-AIR_LABELS = (0, 509)
+AIR_LABELS = (0,)
 CSF_LABELS = (4, 5, 14, 15, 24, 43, 44, 72)
 VENTRICLE_LABELS = (4, 5, 14, 43, 44)
 LATERAL_VENTRICLE_LABELS = (4, 43)
@@ -63,11 +63,14 @@ TISSUES = (
     Tissue(HIPPOCAMPUS_LABELS, 0.82, 1.35, 17.0, 0.0),
     Tissue((26, 58), 0.81, 1.30, 18.0, 0.01),
     Tissue((30, 62), 0.95, 2.5, 8.0, 0.0),
-    Tissue((515, 516), 0.12, 0.40, 300.0, -2.1),
+    Tissue((515,), 0.12, 0.40, 300.0, -2.1),
+    Tissue((516,), 0.45, 0.45, 110.0, -1.2),
     Tissue((507,), 0.70, 0.90, 32.0, -0.1),
     Tissue((511,), 0.85, 0.35, 35.0, -0.4),
-    Tissue((512,), 0.72, 0.95, 20.0, -0.01),
-    Tissue((502, 506, 508, 514, 530), 0.80, 1.10, 30.0, 0.0),
+    Tissue((512, 530), 0.72, 0.95, 20.0, -0.01),
+    Tissue((514,), 0.80, 1.60, 45.0, 0.3),
+    Tissue((506,), 0.98, 3.5, 4.0, 0.0),
+    Tissue((502, 508, 509), 0.80, 1.10, 30.0, 0.0),
 )
 AIR = Tissue(AIR_LABELS, 0.0, 1.0, 30.0, 9.4)
 

@@ -118,6 +118,7 @@ def _walk(
     start_mm: FloatArray,
     heading: FloatArray,
     steer: _Steering,
+    *,
     length_mm: float,
     radius_mm: tuple[float, float],
     rng: np.random.Generator,
@@ -143,7 +144,7 @@ class _Steering:
         self, scalar: npt.NDArray[np.float32], spacing_mm: float, level: float, pull: FloatArray
     ) -> None:
         self._scalar = scalar
-        self._gradient = np.stack(np.gradient(scalar, spacing_mm), axis=-1)
+        self._gradient = np.stack(list(np.gradient(scalar, spacing_mm)), axis=-1)
         self._spacing_mm = spacing_mm
         self._limit = np.array(scalar.shape) - 1
         self.level = level
@@ -180,12 +181,13 @@ def _pial_veins(anatomy: Anatomy, rng: np.random.Generator, count: int) -> Itera
         steer.pull = 0.05 * towards_top / np.linalg.norm(towards_top)
         small = rng.uniform(0.2, 0.6)
         radii = (small, small * rng.uniform(1.0, 2.0))
-        yield _walk(start_mm, rng.normal(size=3), steer, rng.uniform(10, 60), radii, rng)
+        heading, length_mm = rng.normal(size=3), rng.uniform(10, 60)
+        yield _walk(start_mm, heading, steer, length_mm=length_mm, radius_mm=radii, rng=rng)
 
 
 def _medullary_veins(anatomy: Anatomy, rng: np.random.Generator, count: int) -> list[Tube]:
     distance = ndimage.gaussian_filter(anatomy.distance_to_ventricle_mm, 1.0)
-    gradient = np.stack(np.gradient(distance), axis=-1)
+    gradient = np.stack(list(np.gradient(distance)), axis=-1)
     tubes = []
     for start_mm in _random_points(anatomy, WHITE_MATTER_LABELS, count, rng):
         index = tuple(
@@ -206,16 +208,17 @@ def _subependymal_veins(anatomy: Anatomy, rng: np.random.Generator, count: int) 
     for start_mm in _random_points(anatomy, LATERAL_VENTRICLE_LABELS, count, rng):
         radii = (rng.uniform(0.3, 0.5), rng.uniform(0.5, 1.0))
         heading = rng.normal(size=3) * (0.3, 1.0, 0.5)
-        tubes.append(_walk(start_mm, heading, steer, rng.uniform(15, 50), radii, rng))
+        length_mm = rng.uniform(15, 50)
+        tubes.append(_walk(start_mm, heading, steer, length_mm=length_mm, radius_mm=radii, rng=rng))
     return tubes
 
 
 def _sagittal_sinus(anatomy: Anatomy, rng: np.random.Generator) -> list[Tube]:
     """Along the top of the midline, from front to back, growing wider."""
-    brain = anatomy.depth_in_brain_mm > 0
+    brain: npt.NDArray[np.bool_] = np.asarray(anatomy.depth_in_brain_mm > 0)
     middle = brain.shape[0] // 2
-    near_midline = brain[middle - 6 : middle + 7].any(axis=0)
-    rows = np.flatnonzero(near_midline.any(axis=1))
+    near_midline = np.any(brain[middle - 6 : middle + 7], axis=0)
+    rows = np.flatnonzero(np.any(near_midline, axis=1))
     top = np.array([np.flatnonzero(near_midline[j]).max() for j in rows])
     top = ndimage.gaussian_filter1d(top.astype(float), 3.0)
     points = np.stack([np.full(len(rows), middle), rows, top + 1.5], axis=1) * anatomy.coarse_mm
