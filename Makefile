@@ -6,7 +6,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-SAMPLE ?= CMBDetectorLib/resources/samples/sample_swi.nii.gz
+SAMPLE ?= CMBDetectorLib/resources/samples/sample_t2star.nii.gz
 DEMO_OUTPUT ?= demo_output
 
 # Stamps: an installation is repeated only when what it depends on has changed.

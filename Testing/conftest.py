@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,13 @@ def shared_dir() -> Path:
     if not (folder / "real").is_dir():
         pytest.skip("the real volumes for development are not here (CMBDETECTOR_SHARED)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def sample_scan() -> Path:
+    """The simulated scan that comes with the software; its truth is beside it."""
+    samples = Path(str(files("CMBDetectorLib"))) / "resources" / "samples"
+    return samples / "sample_t2star.nii.gz"
 
 
 @pytest.fixture(params=AXIS_ORDERS, ids=axis_codes)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import sys
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +15,7 @@ from CMBDetectorLib.errors import CMBDetectorError
 from CMBDetectorLib.progress import ProgressEvent
 
 if TYPE_CHECKING:
-    from CMBDetectorLib.results import Detection, DetectionResult
+    from CMBDetectorLib.results import DetectionResult
 
 REDRAW_INTERVAL_S = 0.1
 
@@ -115,10 +114,13 @@ class TerminalDisplay:
 
     def result(self, job: Job, result: DetectionResult) -> None:
         """Print warnings, the table and the paths."""
+        from CMBDetectorLib.reporting.tables import headline, lesion_lines
+
         self._clear_bar()
         for warning in result.warnings:
             console.print_warning(f"{job.input_path.name}: {warning.message}")
-        lines = [_headline(job, result), *lesion_table(result.detections)]
+        lines = [f"{job.input_path.name}: {headline(result)}", f"  {_run_line(result)}"]
+        lines += [f"  {line}" for line in lesion_lines(result.detections)]
         lines += [f"  {what}: {path}" for what, path in job.outputs.items()]
         self._print(*lines)
 
@@ -187,45 +189,12 @@ def format_duration(seconds: float) -> str:
     return f"{minutes}:{rest:02d}"
 
 
-def lesion_table(detections: Sequence[Detection]) -> list[str]:
-    """The lesions as aligned lines with a heading; empty where there are none."""
-    if not detections:
-        return []
-    rows = [("id", "slice", "center R, A, S (mm)", "mm³", "diameter mm", "score", "remarks")]
-    for lesion in detections:
-        center = ", ".join(f"{coordinate:.1f}" for coordinate in lesion.center_ras_mm)
-        rows.append(
-            (
-                str(lesion.label),
-                str(lesion.axial_slice),
-                center,
-                f"{lesion.volume_mm3:.1f}",
-                f"{lesion.equivalent_diameter_mm:.1f}",
-                f"{lesion.score:.2f}",
-                ", ".join(lesion.flags),
-            )
-        )
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return [
-        "  "
-        + "  ".join(cell.rjust(w) for cell, w in zip(row[:-1], widths, strict=False))
-        + (f"  {row[-1]}" if row[-1] else "")
-        for row in rows
-    ]
-
-
-def _headline(job: Job, result: DetectionResult) -> str:
-    number = len(result.detections)
-    found = {0: "no microbleed found", 1: "1 suspected microbleed"}.get(
-        number, f"{number} suspected microbleeds"
-    )
+def _run_line(result: DetectionResult) -> str:
+    """Where it ran and how long, and how much to doubt."""
     provenance = result.provenance
     seconds = sum(provenance.stage_seconds.values())
-    caution = ""
+    line = f"{provenance.device}, {provenance.precision}, {seconds:.1f} s"
     if result.warnings:
         plural = "s" if len(result.warnings) > 1 else ""
-        caution = f"; read with care, {len(result.warnings)} warning{plural}"
-    return (
-        f"{job.input_path.name}: {found} ({provenance.model_id} on {provenance.device}, "
-        f"{provenance.precision}, {seconds:.1f} s){caution}"
-    )
+        line += f"; read with care: {len(result.warnings)} warning{plural}"
+    return line

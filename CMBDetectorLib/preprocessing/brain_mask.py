@@ -13,7 +13,6 @@ from CMBDetectorLib.geometry import Geometry
 from CMBDetectorLib.preprocessing.brain_extraction import (
     GRID_SPACING_MM,
     LARGEST_BRAIN_ML,
-    SMALLEST_BRAIN_ML,
     closed,
     distance_mm,
     extract_brain,
@@ -97,7 +96,7 @@ def find_brain(volume: Volume, user_mask: Volume | None = None) -> BrainMask:
         raise InputError(
             "no brain was found in the image; check that it is a brain scan, or give a brain mask"
         )
-    return BrainMask(volume.with_array(mask), source, _doubts(mask, volume.geometry))
+    return BrainMask(volume.with_array(mask), source)
 
 
 def _from_user(volume: Volume, user_mask: Volume) -> BrainMask:
@@ -129,18 +128,6 @@ def _lost_overlap(given: Volume, mask: Volume) -> tuple[ResultWarning, ...]:
         "check that the mask belongs to this scan"
     )
     return (ResultWarning("brain-mask-outside-image", message),)
-
-
-def _doubts(mask: BoolArray, geometry: Geometry) -> tuple[ResultWarning, ...]:
-    """A warning if the mask is not the size of a brain."""
-    volume_ml = np.count_nonzero(mask) * geometry.voxel_volume_mm3 / 1000
-    if SMALLEST_BRAIN_ML <= volume_ml <= LARGEST_BRAIN_ML:
-        return ()
-    message = (
-        f"the brain mask found holds {volume_ml:.0f} ml, a whole brain {SMALLEST_BRAIN_ML:.0f} "
-        f"to {LARGEST_BRAIN_ML:.0f} ml; look at it, or give a brain mask"
-    )
-    return (ResultWarning("brain-mask-implausible", message),)
 
 
 def _coarse_grid(geometry: Geometry) -> Geometry:

@@ -100,11 +100,16 @@ def format_table(result: DetectionResult) -> str:
     """
     lines = [headline(result)]
     if result.detections:
-        lines += ["", *_aligned([_HEADER, *map(_cells, result.detections)])]
+        lines += ["", *lesion_lines(result.detections)]
     if result.warnings:
         lines += ["", f"{_count(len(result.warnings), 'warning')}; read the result with care:"]
         lines += [f"  ! {warning.message}" for warning in result.warnings]
     return "\n".join(lines)
+
+
+def lesion_lines(detections: Sequence[Detection]) -> list[str]:
+    """The lesions as aligned lines under a heading; empty where there are none."""
+    return _aligned([_HEADER, *map(_cells, detections)]) if detections else []
 
 
 def headline(result: DetectionResult) -> str:

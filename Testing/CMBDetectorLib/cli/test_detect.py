@@ -138,7 +138,7 @@ def test_extremes_that_are_allowed(tiny_scan, tiny_bundle, tmp_path, capsys):
     )  # fmt: skip
     assert code == 0
     shown = capsys.readouterr()
-    assert "scan.nii.gz: no microbleed found" in shown.out
+    assert "scan.nii.gz: No microbleed found" in shown.out
     labels = nib.load(tmp_path / "out" / "scan_cmb_labels.nii.gz")
     assert not labels.get_fdata().any()
 

@@ -9,9 +9,10 @@ from dataclasses import replace
 import pytest
 
 from CMBDetectorLib.cli import console
-from CMBDetectorLib.cli.display import ProgressBar, Tally, format_duration, lesion_table
+from CMBDetectorLib.cli.display import ProgressBar, Tally, format_duration
 from CMBDetectorLib.errors import InputError, OutputError
 from CMBDetectorLib.progress import ProgressEvent
+from CMBDetectorLib.reporting.tables import lesion_lines
 from CMBDetectorLib.results import Detection
 
 LESION = Detection(
@@ -31,11 +32,11 @@ LESION = Detection(
 
 def test_table_is_aligned_and_rounded():
     large = replace(LESION, label=12, volume_mm3=1234.5, flags=("over 10 mm",))
-    lines = lesion_table([LESION, large])
-    assert lines[1].split() == ["1", "4", "-12.3,", "5.0,", "101.3", "12.3", "2.9", "0.80"]
+    lines = lesion_lines([LESION, large])
+    assert lines[1].split() == ["1", "-12.3", "5.0", "101.3", "4", "12.3", "2.9", "3.5", "0.80"]
     assert lines[2].endswith("0.80  over 10 mm")
     assert lines[1].index("0.80") == lines[2].index("0.80")
-    assert lesion_table([]) == []
+    assert lesion_lines([]) == []
 
 
 def test_bar_shows_stage_percent_and_time_left(monkeypatch):

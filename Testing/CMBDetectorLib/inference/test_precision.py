@@ -10,12 +10,11 @@ import pytest
 from CMBDetectorLib.evaluation.matching import match_centers
 from CMBDetectorLib.inference.device import list_devices
 from CMBDetectorLib.io.reading import read_image
-from CMBDetectorLib.models.library import DEFAULT_MODEL_ID, bundled_folder, find_bundle
+from CMBDetectorLib.models.library import find_bundle
 from CMBDetectorLib.pipeline import detect_volume
 from CMBDetectorLib.results import DetectionResult
 from CMBDetectorLib.settings import Precision
 
-SAMPLES = bundled_folder().parent / "samples"
 SAME_PLACE_MM = 0.5
 REDUCED: list[tuple[str, Precision]] = [("cpu", "bf16")] + [
     (report.device, precision)
@@ -25,39 +24,27 @@ REDUCED: list[tuple[str, Precision]] = [("cpu", "bf16")] + [
 ]
 
 
-def sample_scans() -> list[Path]:
-    others = ("brain", "mask", "label", "truth", "cmb")
-    return [
-        path
-        for path in sorted(SAMPLES.glob("*.nii.gz"))
-        if not any(word in path.name for word in others)
-    ]
-
-
 def centers(result: DetectionResult) -> list[tuple[float, float, float]]:
     return [detection.center_ras_mm for detection in result.detections]
 
 
 @pytest.mark.parametrize(("device", "precision"), REDUCED)
-def test_lesion_list_is_that_of_fp32(device: str, precision: Precision) -> None:
-    if not (bundled_folder() / DEFAULT_MODEL_ID).is_dir() or not sample_scans():
-        pytest.skip("the default model or the sample scan is not there yet")
+def test_lesion_list_is_that_of_fp32(device: str, precision: Precision, sample_scan: Path) -> None:
     bundle = find_bundle(None)
-    for path in sample_scans():
-        volume = read_image(path).volume
-        full = detect_volume(volume, bundle, device="cpu", precision="fp32", keep_probability=True)
-        reduced = detect_volume(
-            volume, bundle, device=device, precision=precision, keep_probability=True
-        )
-        assert len(full.detections) > 0
-        match = match_centers(centers(reduced), centers(full), tolerance_mm=SAME_PLACE_MM)
-        assert match.n_false_positive == match.n_false_negative == 0, path.name
-        for pair in match.pairs:
-            found = reduced.detections[pair.prediction]
-            expected = full.detections[pair.truth]
-            assert found.volume_mm3 == pytest.approx(expected.volume_mm3, rel=0.15)
-            assert found.peak_probability == pytest.approx(expected.peak_probability, abs=0.05)
-        assert full.probability is not None
-        assert reduced.probability is not None
-        difference = np.abs(full.probability.array - reduced.probability.array)
-        assert np.percentile(difference, 99.9) < 0.02
+    volume = read_image(sample_scan).volume
+    full = detect_volume(volume, bundle, device="cpu", precision="fp32", keep_probability=True)
+    reduced = detect_volume(
+        volume, bundle, device=device, precision=precision, keep_probability=True
+    )
+    assert len(full.detections) > 0
+    match = match_centers(centers(reduced), centers(full), tolerance_mm=SAME_PLACE_MM)
+    assert match.n_false_positive == match.n_false_negative == 0
+    for pair in match.pairs:
+        found = reduced.detections[pair.prediction]
+        expected = full.detections[pair.truth]
+        assert found.volume_mm3 == pytest.approx(expected.volume_mm3, rel=0.15)
+        assert found.peak_probability == pytest.approx(expected.peak_probability, abs=0.05)
+    assert full.probability is not None
+    assert reduced.probability is not None
+    difference = np.abs(full.probability.array - reduced.probability.array)
+    assert np.percentile(difference, 99.9) < 0.02
