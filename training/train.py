@@ -77,6 +77,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--init-from", type=Path, help="a member's folder whose averaged weights to start from"
     )
+    parser.add_argument(
+        "--learning-rate", type=float, help="instead of the configuration's, e.g. after a start"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -84,6 +87,9 @@ def run(args: argparse.Namespace) -> int:
     config = read_config(args.config)
     if args.init_from is not None:
         optimization = replace(config.optimization, init_from=str(args.init_from))
+        config = replace(config, optimization=optimization)
+    if args.learning_rate is not None:
+        optimization = replace(config.optimization, learning_rate=args.learning_rate)
         config = replace(config, optimization=optimization)
     if args.threads is not None:
         torch.set_num_threads(args.threads)

@@ -43,7 +43,7 @@ def load_label_map(path: Path) -> Volume:
     Raises
     ------
     InputError
-        If the file is not a label map with brain labels.
+        If the file is not a label map of 1 mm voxels with brain labels.
     """
     try:
         image = nib.Nifti1Image.from_filename(path)
@@ -53,6 +53,11 @@ def load_label_map(path: Path) -> Volume:
     if not np.isin((2, 41), array).all():
         raise InputError(f"{path} has no cerebral white matter (labels 2 and 41)")
     geometry = Geometry(array.shape, np.asarray(image.affine))
+    if not np.allclose(geometry.spacing_mm, 1.0, atol=0.02):
+        raise InputError(
+            f"{path} has voxels of {geometry.spacing_mm} mm; expected a label map of 1 mm voxels: "
+            "resample it with nearest neighbors first"
+        )
     volume = Volume(np.clip(array, 0, LABEL_LIMIT - 1), geometry).canonical()
     return volume.with_array(_close_speckle(volume.array))
 

@@ -53,12 +53,13 @@ def draw_lesions(
 ) -> list[Lesion]:
     """Up to ``count`` lesions at least ``min_distance_mm`` apart."""
     lesions: list[Lesion] = []
-    regions = rng.choice(list(REGION_LABELS), size=count, p=REGION_SHARE)
     spacing_mm = anatomy.geometry.spacing_mm[0]
     coarse = anatomy.labels[1::4, 1::4, 1::4]
     candidates = {
         region: np.argwhere(np.isin(coarse, labels)) for region, labels in REGION_LABELS.items()
     }
+    share = np.array(REGION_SHARE) * [len(places) > 0 for places in candidates.values()]
+    regions = rng.choice(list(REGION_LABELS), size=count, p=share / share.sum())
     limit = np.array(anatomy.labels.shape) * spacing_mm - PATCH_RADIUS_MM - 2
     for region in regions:
         places = candidates[region]
