@@ -57,7 +57,7 @@ def _training(data: Mapping[str, Any]) -> list[str]:
         f"{data['source']}. Anatomy: {data['label_maps']}.",
         "",
         f"Heads {', '.join(data['training_heads'])} for training, "
-        f"{', '.join(data['selection_heads'])} for the operating point, "
+        f"{', '.join(data['selection_heads'])} for validation, "
         f"{', '.join(data['test_heads'])} for the figures below.",
         "",
         "| member | heads left out | cases | steps | minutes |",
