@@ -70,8 +70,10 @@ def _close_speckle(labels: Int16Array) -> Int16Array:
     background = labels == 0
     regions, _ = ndimage.label(background)
     small = np.bincount(regions.ravel()) < SPECKLE_VOXELS
-    opened = ndimage.binary_opening(background, iterations=2)
-    threads = ~ndimage.binary_dilation(opened, iterations=3)
+    # padded, so that background beside the edge of the image is no thread
+    padded = np.pad(background, 3, mode="edge")
+    opened = ndimage.binary_opening(padded, iterations=2)
+    threads = ~ndimage.binary_dilation(opened, iterations=3)[3:-3, 3:-3, 3:-3]
     speckle = background & (small[regions] | threads)
     if not speckle.any():
         return labels

@@ -18,7 +18,7 @@ from CMBDetectorLib.cli import main
 from CMBDetectorLib.pipeline import STAGE_WEIGHTS
 from CMBDetectorLib.version import __version__
 
-HEADING = "id slice center R, A, S (mm) mm³ diameter mm score remarks"
+HEADING = "no. x y z (RAS mm) slice volume mm3 diameter mm max mm score flags"
 
 
 def head(path: Path) -> Path:
@@ -43,9 +43,11 @@ def test_one_input_prints_table_and_paths(tiny_scan, tiny_bundle, tmp_path, caps
     assert code == 0
     shown = capsys.readouterr()
     lines = shown.out.splitlines()
-    assert lines[0].startswith("scan.nii.gz: 2 suspected microbleeds (darkness on cpu, ")
-    assert " ".join(lines[1].split()) == HEADING
-    assert [line.split()[0] for line in lines[2:4]] == ["1", "2"]
+    assert lines[0].startswith("scan.nii.gz: 2 suspected microbleeds (threshold 0.5, ")
+    assert lines[0].endswith("model darkness)")
+    assert lines[1].startswith("  cpu, ")
+    assert " ".join(lines[2].split()) == HEADING
+    assert [line.split()[0] for line in lines[3:5]] == ["1", "2"]
     for name in ("labels.nii.gz", ".csv", ".json", ".png"):
         [line] = [line for line in lines if line.endswith(name)]
         assert Path(line.split(": ", 1)[1]).is_file()

@@ -15,7 +15,12 @@ from CMBDetectorLib.errors import InputError, UsageError
 from training.cases import Case, read_case
 from training.simulation.acquisition import draw_acquisition
 from training.simulation.anatomy import brain_labels, load_label_map
-from training.simulation.command import find_label_maps, parse_heads, parse_range
+from training.simulation.command import (
+    find_label_maps,
+    parse_heads,
+    parse_range,
+    read_protocol,
+)
 from training.simulation.head import simulate_head
 
 FINE_MM = 1.2
@@ -133,3 +138,8 @@ def test_simulate_command_writes_cases_and_resumes(
     assert "[1/1]" in capsys.readouterr().out
     protocol.write_text('{"sequence": "T2*"}', encoding="utf-8")
     assert main(command) == InputError.exit_code
+
+
+def test_shipped_protocol_can_be_read() -> None:
+    protocols = Path(__file__).parents[3] / "training" / "configs" / "protocols"
+    assert read_protocol(protocols / "sample_t2star.json").sequence == "T2*"
