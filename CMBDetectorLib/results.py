@@ -9,6 +9,8 @@ from CMBDetectorLib.volume import Volume
 
 RESULT_SCHEMA_VERSION = 1
 NOT_ASSESSED = "not assessed"
+UNEXPECTED_CONTRAST = "unexpected-contrast"
+"""Code of the warning that the image is not what models are trained on."""
 
 
 @dataclass(frozen=True)
@@ -153,3 +155,18 @@ class DetectionResult:
     provenance: Provenance
     warnings: tuple[ResultWarning, ...] = ()
     probability: Volume | None = None
+
+    @property
+    def is_conclusive(self) -> bool:
+        """Whether "none found" says anything: False where the image is of another contrast."""
+        return not any(warning.code == UNEXPECTED_CONTRAST for warning in self.warnings)
+
+    @property
+    def finding(self) -> str:
+        """The result in a few words, the same in the terminal, the document and the picture."""
+        number = len(self.detections)
+        if number == 0 and not self.is_conclusive:
+            return "Nothing concluded: not recognized as T2*-weighted or SWI"
+        if number == 0:
+            return "No microbleed found"
+        return "1 suspected microbleed" if number == 1 else f"{number} suspected microbleeds"

@@ -9,7 +9,7 @@ from CMBDetectorLib.errors import InputError
 from CMBDetectorLib.geometry import Geometry
 from CMBDetectorLib.preprocessing.contrast import unexpected_contrast
 from CMBDetectorLib.preprocessing.finite import fill_non_finite
-from CMBDetectorLib.results import ResultWarning
+from CMBDetectorLib.results import UNEXPECTED_CONTRAST, ResultWarning
 from CMBDetectorLib.settings import TrainingRange
 from CMBDetectorLib.volume import Volume
 
@@ -177,7 +177,7 @@ def _unexpected_contrast(volume: Volume, brain_mask: Volume) -> ResultWarning | 
     if reason is None:
         return None
     return ResultWarning(
-        "unexpected-contrast",
+        UNEXPECTED_CONTRAST,
         f"this does not look like a T2*-weighted or SWI magnitude image: {reason}; "
         "the result means nothing on other contrasts",
     )

@@ -51,7 +51,7 @@ def document(result: DetectionResult, outputs: Mapping[str, str]) -> dict[str, A
         "schema": SCHEMA,
         "schema_version": RESULT_SCHEMA_VERSION,
         "intended_use": INTENDED_USE,
-        "summary": summary(result.detections),
+        "summary": summary(result.detections, is_conclusive=result.is_conclusive),
         "lesions": [lesion.to_dict() for lesion in result.detections],
         "not_assessed": list(NOT_ASSESSED_FINDINGS),
         "warnings": [warning.to_dict() for warning in result.warnings],
@@ -61,7 +61,7 @@ def document(result: DetectionResult, outputs: Mapping[str, str]) -> dict[str, A
     }
 
 
-def summary(detections: Sequence[Detection]) -> dict[str, Any]:
+def summary(detections: Sequence[Detection], *, is_conclusive: bool = True) -> dict[str, Any]:
     """Counts and volume; the size classes of BOMBS (Cordonnier et al., Stroke 2009) and above.
 
     Classes go by the maximum diameter: under 5 mm, 5 to 10 mm, over 10 mm.
@@ -69,8 +69,9 @@ def summary(detections: Sequence[Detection]) -> dict[str, Any]:
     diameters_mm = [lesion.max_diameter_mm for lesion in detections]
     under_5 = sum(d < 5 for d in diameters_mm)
     over_10 = sum(d > 10 for d in diameters_mm)
+    nothing = "no microbleed found" if is_conclusive else "nothing concluded"
     return {
-        "finding": "suspected microbleeds" if detections else "no microbleed found",
+        "finding": "suspected microbleeds" if detections else nothing,
         "n_lesions": len(detections),
         "n_by_max_diameter": {
             "under 5 mm": under_5,

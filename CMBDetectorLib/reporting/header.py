@@ -28,7 +28,7 @@ def draw_header(canvas: Image.Image, result: DetectionResult, margin: int) -> No
     pill_width = drawing.text_width(RESEARCH_ONLY, 14) + 20
     pill_x = canvas.width - margin - pill_width
     drawing.draw_pill(draw, (pill_x, margin + 2), RESEARCH_ONLY, 14, drawing.AMBER)
-    drawing.draw_text(draw, (margin, margin - 6), _headline(result), _HEADLINE_SIZE)
+    drawing.draw_text(draw, (margin, margin - 6), result.finding, _HEADLINE_SIZE)
 
     provenance = result.provenance
     width = canvas.width - 2 * margin
@@ -71,13 +71,6 @@ def draw_footer(
     if more:
         x = canvas.width - margin - drawing.text_width(more, 15)
         drawing.draw_text(draw, (x, y - 2), more, 15, drawing.AMBER)
-
-
-def _headline(result: DetectionResult) -> str:
-    number = len(result.detections)
-    if number == 0:
-        return "No microbleed found"
-    return "1 suspected microbleed" if number == 1 else f"{number} suspected microbleeds"
 
 
 def _warning_lines(result: DetectionResult, width: int) -> list[tuple[bool, str]]:

@@ -119,9 +119,7 @@ def headline(result: DetectionResult) -> str:
         f"(threshold {provenance.threshold:g}, at least {provenance.min_volume_mm3:g} mm3, "
         f"model {provenance.model_id})"
     )
-    if not result.detections:
-        return f"No microbleed found {limits}"
-    return f"{_count(len(result.detections), 'suspected microbleed')} {limits}"
+    return f"{result.finding} {limits}"
 
 
 _HEADER = (

@@ -1,10 +1,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
-from CMBDetectorLib.results import NOT_ASSESSED, Detection, Provenance, ResultWarning
+from CMBDetectorLib.geometry import Geometry
+from CMBDetectorLib.results import (
+    NOT_ASSESSED,
+    Detection,
+    DetectionResult,
+    Provenance,
+    ResultWarning,
+)
+from CMBDetectorLib.volume import Volume
 
 LESION = Detection(
     label=3,
@@ -76,3 +86,12 @@ def test_missing_key_is_an_error() -> None:
     del plain["volume_mm3"]
     with pytest.raises(TypeError, match="volume_mm3"):
         Detection.from_dict(plain)
+
+
+def test_an_unreadable_contrast_is_not_called_free_of_microbleeds() -> None:
+    volume = Volume(np.zeros((2, 2, 2), np.int16), Geometry((2, 2, 2), np.eye(4)))
+    clean = DetectionResult((), volume, volume, provenance())
+    assert clean.finding == "No microbleed found"
+    doubtful = replace(clean, warnings=(ResultWarning("unexpected-contrast", "looks like T1"),))
+    assert not doubtful.is_conclusive
+    assert doubtful.finding.startswith("Nothing concluded")
