@@ -6,7 +6,6 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import nibabel.orientations as nbo
 import numpy as np
 import numpy.typing as npt
 
@@ -92,13 +91,26 @@ class Geometry:
 
     @property
     def orientation(self) -> FloatArray:
-        """Orientation array of nibabel, shape (3, 2): closest RAS axis and direction per axis."""
-        return np.asarray(nbo.io_orientation(self.affine), dtype=np.float64)
+        """Orientation array of nibabel, shape (3, 2): closest RAS axis and direction per axis.
+
+        Worked out here, because 3D Slicer needs it before nibabel is installed there.
+        """
+        directions = self.affine[:3, :3] / np.array(self.spacing_mm)
+        # The nearest orthogonal matrix: no two axes then compete for one direction by shear.
+        left, _, right = np.linalg.svd(directions)
+        cosines = left @ right
+        orientation = np.zeros((3, 2))
+        free = np.ones(3, dtype=bool)
+        for axis in np.argsort(-np.abs(cosines).max(axis=0), kind="stable"):
+            closest = int(np.argmax(np.where(free, np.abs(cosines[:, axis]), -1.0)))
+            orientation[axis] = closest, 1 if cosines[closest, axis] >= 0 else -1
+            free[closest] = False
+        return orientation
 
     @property
     def axis_codes(self) -> str:
         """Closest anatomical direction of i, j, k, for example ``"LPS"``."""
-        return "".join(nbo.ornt2axcodes(self.orientation))
+        return "".join("LPIRAS"[int(axis) + 3 * (way > 0)] for axis, way in self.orientation)
 
     @property
     def shear(self) -> float:
@@ -165,12 +177,14 @@ class Geometry:
 
         ``orientation`` is nibabel's (3, 2) array: target axis and direction (±1) of i, j, k.
         """
-        ornt = np.asarray(orientation, dtype=np.float64)
         shape = [0, 0, 0]
-        for source, target in enumerate(ornt[:, 0].astype(int)):
+        to_old_ijk = np.zeros((4, 4))
+        to_old_ijk[3, 3] = 1
+        for source, (target, way) in enumerate(np.asarray(orientation).astype(int).tolist()):
             shape[target] = self.shape[source]
-        affine = self.affine @ nbo.inv_ornt_aff(ornt, self.shape)
-        return Geometry((shape[0], shape[1], shape[2]), affine)
+            to_old_ijk[source, target] = way
+            to_old_ijk[source, 3] = 0 if way > 0 else self.shape[source] - 1
+        return Geometry((shape[0], shape[1], shape[2]), self.affine @ to_old_ijk)
 
     def cropped(self, start: Sequence[int], stop: Sequence[int]) -> Geometry:
         """The sub-grid of voxels ``start <= index < stop``; may reach beyond this grid."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
@@ -69,13 +70,19 @@ class Detection:
 
     @classmethod
     def from_dict(cls, plain: dict[str, Any]) -> Detection:
-        """The inverse of :meth:`to_dict`; keys of later versions are ignored."""
+        """The inverse of :meth:`to_dict`; keys of later versions are ignored.
+
+        A probability of None, which is how JSON documents have NaN, is read as NaN.
+        """
         known = {f.name for f in fields(cls)}
         values: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value
             for key, value in plain.items()
             if key in known
         }
+        for key in ("mean_probability", "peak_probability"):
+            if key in values and values[key] is None:
+                values[key] = math.nan
         return cls(**values)
 
 

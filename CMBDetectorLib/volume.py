@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import nibabel.orientations as nbo
 import numpy as np
 import numpy.typing as npt
 
@@ -39,8 +38,9 @@ class Volume:
 
     def reoriented(self, orientation: npt.ArrayLike) -> Volume:
         """Axes permuted and flipped, exactly, without resampling; the array may be a view."""
-        array = nbo.apply_orientation(self.array, np.asarray(orientation))
-        return Volume(array, self.geometry.reoriented(orientation))
+        targets, ways = np.asarray(orientation).astype(int).T
+        flipped = self.array[tuple(slice(None, None, int(way)) for way in ways)]
+        return Volume(flipped.transpose(np.argsort(targets)), self.geometry.reoriented(orientation))
 
     def canonical(self) -> Volume:
         """The same voxels with axes closest to right, anterior, superior."""

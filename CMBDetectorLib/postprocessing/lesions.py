@@ -9,6 +9,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from CMBDetectorLib.errors import UsageError
+from CMBDetectorLib.geometry import Geometry
 from CMBDetectorLib.postprocessing.measure import (
     ComponentMeasures,
     IntArray,
@@ -85,6 +86,41 @@ def find_lesions(
         for number, row in enumerate(rank.tolist())
     )
     return detections, probability.with_array(label_array)
+
+
+def measure_lesion(
+    label: int,
+    voxels_ijk: IntArray,
+    geometry: Geometry,
+    probabilities: npt.NDArray[np.floating] | None = None,
+) -> Detection:
+    """Measure one lesion as :func:`find_lesions` would.
+
+    Parameters
+    ----------
+    label
+        Its value in the label map.
+    voxels_ijk
+        Voxel indices, shape (n, 3), each voxel once.
+    geometry
+        The grid of the voxels.
+    probabilities
+        Of each voxel, shape (n,); without them the detection's probabilities are NaN.
+
+    Raises
+    ------
+    UsageError
+        If there is no voxel.
+    """
+    if len(voxels_ijk) == 0:
+        raise UsageError(f"lesion {label} has no voxels; a lesion has at least one")
+    if probabilities is None:
+        probabilities = np.full(len(voxels_ijk), np.nan)
+    component = np.zeros(len(voxels_ijk), dtype=np.int64)
+    values = np.asarray(probabilities, dtype=np.float64)
+    measures = measure_components(voxels_ijk, component, values, geometry)
+    diameter_mm = max_diameter_mm(voxels_ijk, geometry)
+    return _detection(label, measures, 0, diameter_mm, geometry.slice_axis)
 
 
 def _check(operating_point: OperatingPoint) -> None:

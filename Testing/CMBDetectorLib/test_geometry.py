@@ -74,6 +74,15 @@ def test_reoriented_keeps_voxels_in_place_for_all_orders(axis_order, axis_order_
             )
 
 
+@given(oblique_affines(), st.tuples(*[floats(-0.25, 0.25)] * 3))
+@settings(max_examples=300, deadline=None)
+def test_orientation_is_nibabels_also_with_shear(affine, shear):
+    affine[:3, :3] = affine[:3, :3] @ (np.eye(3) + np.diag(shear[:2], 1) + np.diag(shear[2:], 2))
+    np.testing.assert_array_equal(
+        Geometry(SHAPE, affine).orientation, nib.orientations.io_orientation(affine)
+    )
+
+
 @given(oblique_affines())
 @settings(max_examples=60, deadline=None)
 def test_positions_agree_with_simpleitk(affine):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -95,3 +96,10 @@ def test_an_unreadable_contrast_is_not_called_free_of_microbleeds() -> None:
     doubtful = replace(clean, warnings=(ResultWarning("unexpected-contrast", "looks like T1"),))
     assert not doubtful.is_conclusive
     assert doubtful.finding.startswith("Nothing concluded")
+
+
+def test_a_probability_that_is_not_known_is_null_in_json() -> None:
+    plain = json.loads(json.dumps(LESION.to_dict() | {"mean_probability": None, "score": None}))
+    again = Detection.from_dict(plain)
+    assert math.isnan(again.mean_probability)
+    assert again.peak_probability == LESION.peak_probability

@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from CMBDetectorLib.errors import UsageError
 from CMBDetectorLib.geometry import Geometry
-from CMBDetectorLib.postprocessing.lesions import find_lesions
+from CMBDetectorLib.postprocessing.lesions import find_lesions, measure_lesion
 from CMBDetectorLib.settings import OperatingPoint
 from CMBDetectorLib.volume import Volume
 
@@ -209,3 +209,28 @@ def test_negative_minimum_volume_is_refused() -> None:
     volume = Volume(np.zeros((4, 4, 4), np.float32), Geometry((4, 4, 4), np.eye(4)))
     with pytest.raises(UsageError, match="minimum volume"):
         find_lesions(volume, OperatingPoint(0.5, -1.0))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_lesion_measured_alone_has_the_same_numbers(seed: int) -> None:
+    volume = Volume(random_blobs((40, 36, 24), 40, seed), Geometry((40, 36, 24), oblique_affine()))
+    detections, label_map = find_lesions(volume, EVERYTHING)
+    rng = np.random.default_rng(seed)
+    for lesion in detections:
+        voxels = rng.permutation(np.argwhere(label_map.array == lesion.label))
+        values = volume.array[tuple(voxels.T)]
+        alone = measure_lesion(lesion.label, voxels, volume.geometry, values)
+        # Only what is summed up in another order may differ, in its last digits.
+        rounded = {"center_ras_mm": lesion.center_ras_mm, "elongation": lesion.elongation}
+        assert replace(alone, **rounded) == lesion
+        assert alone.center_ras_mm == pytest.approx(lesion.center_ras_mm, abs=1e-9)
+        assert alone.elongation == pytest.approx(lesion.elongation, abs=1e-6)
+        unknown = measure_lesion(lesion.label, voxels, volume.geometry)
+        assert np.isnan([unknown.mean_probability, unknown.peak_probability, unknown.score]).all()
+        assert unknown.center_ras_mm == alone.center_ras_mm
+        assert unknown.flags == lesion.flags
+
+
+def test_a_lesion_without_voxels_cannot_be_measured() -> None:
+    with pytest.raises(UsageError, match="no voxels"):
+        measure_lesion(1, np.empty((0, 3), dtype=int), Geometry((4, 4, 4), np.eye(4)))
