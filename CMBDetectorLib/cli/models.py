@@ -1,4 +1,4 @@
-"""``cmbdetector models``: list, show and verify the models that are installed."""
+"""``cmbdetector models``: list, show, verify and add models."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ if TYPE_CHECKING:
 
 DESCRIPTION = "The models that are installed with the software or in the user's folder."
 VERIFY_HELP = "check every file of models against its sha256"
+ADD_HELP = "check a model and copy it to the user's folder"
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the subcommand."""
     parser = subparsers.add_parser(
-        "models", help="list, show or verify models", description=DESCRIPTION
+        "models", help="list, show, verify or add models", description=DESCRIPTION
     )
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     listing = actions.add_parser("list", help="one line for each model")
@@ -32,6 +33,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     verifying = actions.add_parser("verify", help=VERIFY_HELP, description=VERIFY_HELP)
     verifying.add_argument("models", metavar="ID|PATH", nargs="*", help="default: all installed")
     verifying.set_defaults(command=run_verify)
+    adding = actions.add_parser("add", help=ADD_HELP, description=ADD_HELP)
+    adding.add_argument("path", metavar="PATH", type=Path, help="folder of the model bundle")
+    adding.set_defaults(command=run_add)
 
 
 def run_list(arguments: argparse.Namespace) -> int:
@@ -86,6 +90,15 @@ def run_verify(arguments: argparse.Namespace) -> int:
         else:
             print(console.one_line(f"{bundle.id} {bundle.version}: {len(bundle.sha256)} files ok"))
     return exit_code
+
+
+def run_add(arguments: argparse.Namespace) -> int:
+    """Install a bundle; one whose id is there already is refused."""
+    from CMBDetectorLib.models.install import install_bundle
+
+    bundle = install_bundle(arguments.path.expanduser())
+    print(console.one_line(f"added {bundle.id} {bundle.version}: {bundle.root}"))
+    return 0
 
 
 def _facts(bundle: ModelBundle) -> dict[str, object]:

@@ -9,16 +9,17 @@ import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import nibabel as nib
 import numpy as np
 import numpy.typing as npt
-from nibabel.fileholders import FileHolder
 
 from CMBDetectorLib.errors import OutputError
 from CMBDetectorLib.geometry import Geometry
 from CMBDetectorLib.volume import Volume
+
+if TYPE_CHECKING:
+    import nibabel as nib
 
 _GZIP_LEVEL = 2
 _LARGEST_NIFTI1_DIMENSION = 32767
@@ -70,7 +71,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_nifti(volume: Volume, path: Path) -> None:
-    """Write a volume as compressed NIfTI; whole or not at all.
+    """Write a volume as NIfTI; whole or not at all.
 
     The type of the voxels is kept (bool becomes uint8), nothing is scaled, and the same volume
     gives the same bytes. sform holds the volume's affine, rounded to float32 as NIfTI-1 does;
@@ -83,27 +84,33 @@ def write_nifti(volume: Volume, path: Path) -> None:
     volume
         Any real number type of NIfTI.
     path
-        Ends with ``.nii.gz``.
+        Ends with ``.nii.gz``, or with ``.nii``, which is larger and written in no time.
 
     Raises
     ------
     ValueError
-        If the name does not end with ``.nii.gz``.
+        If the name ends with neither.
     OutputError
         As :func:`atomic_path`.
     """
-    if not path.name.lower().endswith(".nii.gz"):
-        raise ValueError(f"expected a name ending with .nii.gz, got {path.name}")
+    name = path.name.lower()
+    if not name.endswith((".nii", ".nii.gz")):
+        raise ValueError(f"expected a name ending with .nii.gz or .nii, got {path.name}")
+    # Only here: 3D Slicer, which lacks nibabel at first, writes other files through this module.
+    from nibabel.fileholders import FileHolder
+
     image = _nifti_image(volume)
-    with (
-        atomic_path(path) as temporary,
-        temporary.open("wb") as stored,
-        gzip.GzipFile("", "wb", _GZIP_LEVEL, stored, mtime=0) as stream,
-    ):
+    with contextlib.ExitStack() as stack:
+        temporary = stack.enter_context(atomic_path(path))
+        stream: Any = stack.enter_context(temporary.open("wb"))
+        if name.endswith(".gz"):
+            stream = stack.enter_context(gzip.GzipFile("", "wb", _GZIP_LEVEL, stream, mtime=0))
         image.to_file_map({"image": FileHolder(fileobj=stream)})
 
 
 def _nifti_image(volume: Volume) -> nib.Nifti1Image:
+    import nibabel as nib
+
     array: npt.NDArray[Any] = volume.array
     if array.dtype == np.bool_:
         array = array.view(np.uint8)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from CMBDetectorLib.anatomy.schemes import SIZE_CLASSES, size_class
 from CMBDetectorLib.errors import InputError
 from CMBDetectorLib.results import (
     RESULT_SCHEMA_VERSION,
@@ -19,28 +20,45 @@ from CMBDetectorLib.results import (
     Provenance,
     ResultWarning,
 )
+from CMBDetectorLib.review.changes import Change
+from CMBDetectorLib.review.lesions import ReviewedLesion, detection_from_dict
 
 SCHEMA = "cmbdetector-result"
 INTENDED_USE = "Research use only; not for clinical use."
-NOT_ASSESSED_FINDINGS = (
-    "hemisphere and region of each lesion",
-    "superficial siderosis",
-    "macrobleeds",
-)
+NEVER_ASSESSED_FINDINGS = ("superficial siderosis", "macrobleeds")
+NOT_ASSESSED_FINDINGS = ("hemisphere and region of each lesion", *NEVER_ASSESSED_FINDINGS)
+
+
+@dataclass(frozen=True)
+class ReviewRecord:
+    """What a document holds of a reader's review.
+
+    ``lesions`` are all that there are, rejected ones included; ``former_lesions`` were removed,
+    split or merged; ``model_lesions`` is the model's own list, untouched.
+    """
+
+    readers: tuple[str, ...]
+    is_complete: bool
+    lesions: tuple[ReviewedLesion, ...]
+    former_lesions: tuple[ReviewedLesion, ...]
+    model_lesions: tuple[Detection, ...]
+    changes: tuple[Change, ...]
 
 
 @dataclass(frozen=True)
 class ResultDocument:
     """What a document holds of a result: all but the images, which lie beside it.
 
-    ``outputs`` maps what a file is (``labels``, ``table``, ``picture``, ``probability``) to its
-    name in the document's own folder.
+    ``outputs`` maps what a file is (``labels``, ``table``, ``picture``, ``probability``,
+    ``segmentation``) to its name in the document's own folder. Of a reviewed result the detections
+    are those that were not rejected, and ``review`` holds the rest.
     """
 
     detections: tuple[Detection, ...]
     provenance: Provenance
     warnings: tuple[ResultWarning, ...]
     outputs: dict[str, str]
+    review: ReviewRecord | None = None
 
 
 def document(result: DetectionResult, outputs: Mapping[str, str]) -> dict[str, Any]:
@@ -66,26 +84,26 @@ def summary(detections: Sequence[Detection], *, is_conclusive: bool = True) -> d
 
     Classes go by the maximum diameter: under 5 mm, 5 to 10 mm, over 10 mm.
     """
-    diameters_mm = [lesion.max_diameter_mm for lesion in detections]
-    under_5 = sum(d < 5 for d in diameters_mm)
-    over_10 = sum(d > 10 for d in diameters_mm)
+    by_size = dict.fromkeys(SIZE_CLASSES, 0)
+    for lesion in detections:
+        by_size[size_class(lesion.max_diameter_mm)] += 1
     nothing = "no microbleed found" if is_conclusive else "nothing concluded"
     return {
         "finding": "suspected microbleeds" if detections else nothing,
         "n_lesions": len(detections),
-        "n_by_max_diameter": {
-            "under 5 mm": under_5,
-            "5 to 10 mm": len(diameters_mm) - under_5 - over_10,
-            "over 10 mm": over_10,
-        },
+        "n_by_max_diameter": by_size,
         "total_volume_mm3": math.fsum(lesion.volume_mm3 for lesion in detections),
     }
 
 
 def format_document(result: DetectionResult, outputs: Mapping[str, str]) -> str:
     """The document as strict JSON (RFC 8259); numbers that are not finite become null."""
-    plain = _strict(document(result, outputs))
-    return json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return format_json(document(result, outputs))
+
+
+def format_json(plain: Mapping[str, Any]) -> str:
+    """Strict JSON; numbers that are not finite become null."""
+    return json.dumps(_strict(plain), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def read_document(path: Path) -> ResultDocument:
@@ -135,11 +153,26 @@ def result_from_document(plain: Any) -> ResultDocument:
             provenance=Provenance.from_dict({**plain["provenance"], "settings": plain["settings"]}),
             warnings=tuple(ResultWarning.from_dict(warning) for warning in plain["warnings"]),
             outputs=dict(plain["outputs"]),
+            review=_review(plain["review"]) if "review" in plain else None,
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
             f"the result is incomplete ({type(error).__name__}: {error}); run the detection again"
         ) from error
+
+
+def _review(plain: dict[str, Any]) -> ReviewRecord:
+    readers = plain["readers"]
+    if not isinstance(readers, list) or not all(isinstance(name, str) for name in readers):
+        raise TypeError(f"the readers are {readers!r:.60}, expected a list of names")
+    return ReviewRecord(
+        readers=tuple(readers),
+        is_complete=plain["complete"],
+        lesions=tuple(map(ReviewedLesion.from_dict, plain["lesions"])),
+        former_lesions=tuple(map(ReviewedLesion.from_dict, plain["former_lesions"])),
+        model_lesions=tuple(map(detection_from_dict, plain["model_lesions"])),
+        changes=tuple(map(Change.from_dict, plain["changes"])),
+    )
 
 
 def _strict(value: Any) -> Any:

@@ -16,6 +16,12 @@ from CMBDetectorLib.reporting.header import (
     draw_header,
     header_height,
 )
+from CMBDetectorLib.reporting.picture import (
+    Caption,
+    PictureContent,
+    measurements,
+    picture_content,
+)
 from CMBDetectorLib.reporting.planes import (
     AXIAL,
     CORONAL,
@@ -41,7 +47,8 @@ MOST_LESIONS = 40
 N_OVERVIEW_SLICES = 10
 
 _CLOSE_UPS = f"{FIELD_OF_VIEW_MM:g} x {FIELD_OF_VIEW_MM:g} mm around each lesion"
-_OVERVIEW = f"{N_OVERVIEW_SLICES} slices, the outline is the brain that was searched"
+_OVERVIEW = f"{N_OVERVIEW_SLICES} slices"
+_SEARCHED = ", the outline is the brain that was searched"
 _PANELS = ("locator", "axial plain", "axial", "coronal", "sagittal")
 _MARGIN, _GAP, _PADDING, _CAPTION_WIDTH = 28, 8, 14, 206
 _TITLE_HEIGHT = 22
@@ -66,16 +73,17 @@ class MontageLayout:
     panels: dict[tuple[int, str], Box]
 
 
-def plan_montage(result: DetectionResult) -> MontageLayout:
+def plan_montage(result: DetectionResult | PictureContent) -> MontageLayout:
     """The layout for a result: one card per lesion, in two columns where there are many."""
-    shown = result.detections[:MOST_LESIONS]
+    content = picture_content(result)
+    shown = content.detections[:MOST_LESIONS]
     n_columns = 1 if len(shown) <= _MOST_IN_ONE_COLUMN else 2
     panel = 216 if n_columns == 1 else 176
     panels_width = len(_PANELS) * panel + (len(_PANELS) - 1) * _GAP
     card_width = _CAPTION_WIDTH + panels_width + 2 * _PADDING
     card_height = _TITLE_HEIGHT + panel + 2 * _PADDING
     width = 2 * _MARGIN + n_columns * card_width + (n_columns - 1) * _MARGIN // 2
-    top = header_height(result, width, _MARGIN)
+    top = header_height(content, width, _MARGIN)
     if not shown:
         return _plan_overview(width, top)
 
@@ -94,7 +102,7 @@ def plan_montage(result: DetectionResult) -> MontageLayout:
     return MontageLayout(width, bottom + FOOTER_HEIGHT_PX, panel, cards, panels)
 
 
-def draw_montage(result: DetectionResult, image: Volume) -> Image.Image:
+def draw_montage(result: DetectionResult | PictureContent, image: Volume) -> Image.Image:
     """Draw the picture.
 
     Planes are axial, coronal and sagittal whatever the axes of the image, tilted as its slices
@@ -109,26 +117,29 @@ def draw_montage(result: DetectionResult, image: Volume) -> Image.Image:
     image
         The input image.
     """
-    layout = plan_montage(result)
+    content = picture_content(result)
+    layout = plan_montage(content)
     canvas = Image.new("RGB", (layout.width, layout.height), drawing.BACKGROUND)
-    draw_header(canvas, result, _MARGIN)
-    window = brain_window(image, result.brain_mask)
-    if result.detections:
-        _draw_lesions(canvas, layout, result, image, window)
+    draw_header(canvas, content, _MARGIN)
+    window = brain_window(image, content.brain_mask)
+    if content.detections:
+        drawn = _CLOSE_UPS
+        _draw_lesions(canvas, layout, content, image, window)
     else:
-        _draw_overview(canvas, layout, result, image, window)
-    n_more = max(0, len(result.detections) - MOST_LESIONS)
+        drawn = _OVERVIEW + ("" if content.brain_mask is None else _SEARCHED)
+        _draw_overview(canvas, layout, content, image, window)
     draw_footer(
         canvas,
         _MARGIN,
-        drawn=_CLOSE_UPS if result.detections else _OVERVIEW,
-        n_more=n_more,
+        drawn=drawn,
+        not_assessed=content.not_assessed,
+        n_more=max(0, len(content.detections) - MOST_LESIONS),
         obliquity_deg=image.geometry.obliquity_deg,
     )
     return canvas
 
 
-def write_montage(result: DetectionResult, image: Volume, path: Path) -> None:
+def write_montage(result: DetectionResult | PictureContent, image: Volume, path: Path) -> None:
     """Write :func:`draw_montage` as PNG; whole or not at all.
 
     Raises
@@ -144,16 +155,17 @@ def write_montage(result: DetectionResult, image: Volume, path: Path) -> None:
 def _draw_lesions(
     canvas: Image.Image,
     layout: MontageLayout,
-    result: DetectionResult,
+    content: PictureContent,
     image: Volume,
     window: tuple[float, float],
 ) -> None:
-    shown = result.detections[:MOST_LESIONS]
+    shown = content.detections[:MOST_LESIONS]
     n_slices = image.geometry.shape[image.geometry.slice_axis]
     frame = slice_frame(image.geometry)
-    middle_mm, extent_mm = brain_box(result.brain_mask, frame)
-    for lesion, center_mm in zip(shown, plane_centers(result.label_map, shown), strict=True):
-        _draw_card(canvas, layout.cards[lesion.label], lesion, n_slices)
+    middle_mm, extent_mm = brain_box(content.brain_mask, image.geometry, frame)
+    for lesion, center_mm in zip(shown, plane_centers(content.label_map, shown), strict=True):
+        caption = content.caption(lesion)
+        _draw_card(canvas, layout.cards[lesion.label], lesion, caption, n_slices)
         whole = View(
             AXIAL,
             frame,
@@ -163,7 +175,7 @@ def _draw_lesions(
             max(extent_mm[:2]) * 1.08 / layout.panel_px,
         )
         panel = drawing.gray_image(sample_image(image, whole, order=1, oversampling=2), window)
-        _draw_ring(panel, whole.pixel_of(center_mm))
+        _draw_ring(panel, whole.pixel_of(center_mm), caption.color)
         drawing.draw_letters(panel, AXIAL)
         _place(canvas, panel, layout.panels[lesion.label, "locator"], "axial, whole slice")
 
@@ -178,36 +190,32 @@ def _draw_lesions(
                 plain = panel.copy()
                 drawing.draw_scale_bar(plain, mm_per_px)
                 _place(canvas, plain, layout.panels[lesion.label, "axial plain"], "axial")
-            labels = sample_labels(result.label_map, view)
+            labels = sample_labels(content.label_map, view)
             drawing.draw_outline(
                 panel, (labels != 0) & (labels != lesion.label), drawing.NEIGHBOR, 1.2
             )
-            drawing.draw_outline(panel, labels == lesion.label, drawing.ACCENT)
+            drawing.draw_outline(panel, labels == lesion.label, caption.color)
             title = "axial, outlined" if plane is AXIAL else plane.name
             _place(canvas, panel, layout.panels[lesion.label, plane.name], title)
 
 
-def _draw_card(canvas: Image.Image, box: Box, lesion: Detection, n_slices: int) -> None:
+def _draw_card(
+    canvas: Image.Image, box: Box, lesion: Detection, caption: Caption, n_slices: int
+) -> None:
     draw = ImageDraw.Draw(canvas)
     draw.rounded_rectangle(box, radius=10, fill=drawing.CARD, outline=drawing.CARD_EDGE)
     x, y = box[0] + _PADDING + 4, box[1] + _PADDING
-    drawing.draw_text(draw, (x, y - 3), str(lesion.label), 34, drawing.ACCENT)
-    x_mm, y_mm, z_mm = lesion.center_ras_mm
-    rows = (
-        ("score", f"{lesion.score:.2f}"),
-        ("diameter", f"{lesion.equivalent_diameter_mm:.1f} mm"),
-        ("longest", f"{lesion.max_diameter_mm:.1f} mm"),
-        ("volume", f"{lesion.volume_mm3:.1f} mm³"),
-        ("slice", f"{lesion.axial_slice} of {n_slices}"),
-        ("RAS mm", f"{x_mm:.1f}, {y_mm:.1f}, {z_mm:.1f}"),
-    )
-    for number, (name, value) in enumerate(rows):
+    drawing.draw_text(draw, (x, y - 3), str(lesion.label), 34, caption.color)
+    for number, (name, value) in enumerate((*measurements(lesion, n_slices), *caption.rows)):
         line_y = y + 44 + number * 22
+        value_x = x + 68
         drawing.draw_text(draw, (x, line_y), name, 14, drawing.MUTED)
-        drawing.draw_text(draw, (x + 68, line_y), value, 14)
-    if lesion.flags:
-        text = drawing.shortened(", ".join(lesion.flags), 13, _CAPTION_WIDTH - 70)
-        drawing.draw_pill(draw, (x + 68, y + 3), text, 13, drawing.AMBER)
+        drawing.draw_text(
+            draw, (value_x, line_y), drawing.shortened(value, 14, _CAPTION_WIDTH - 72), 14
+        )
+    if caption.pill:
+        text = drawing.shortened(caption.pill, 13, _CAPTION_WIDTH - 98)
+        drawing.draw_pill(draw, (x + 68, y + 3), text, 13, caption.pill_color)
 
 
 def _place(canvas: Image.Image, panel: Image.Image, box: Box, title: str) -> None:
@@ -216,12 +224,12 @@ def _place(canvas: Image.Image, panel: Image.Image, box: Box, title: str) -> Non
     drawing.draw_text(draw, (box[0] + 1, box[1] - _TITLE_HEIGHT), title, 13, drawing.MUTED)
 
 
-def _draw_ring(panel: Image.Image, center_px: tuple[float, float]) -> None:
+def _draw_ring(panel: Image.Image, center_px: tuple[float, float], color: drawing.Color) -> None:
     column, row = center_px
-    for radius, width, color in ((12, 4, (0, 0, 0)), (11, 2, drawing.ACCENT)):
+    for radius, width, ink in ((12, 4, (0, 0, 0)), (11, 2, color)):
         ImageDraw.Draw(panel).ellipse(
             (column - radius, row - radius, column + radius, row + radius),
-            outline=color,
+            outline=ink,
             width=width,
         )
 
@@ -243,7 +251,7 @@ def _plan_overview(width: int, top: int) -> MontageLayout:
 def _draw_overview(
     canvas: Image.Image,
     layout: MontageLayout,
-    result: DetectionResult,
+    content: PictureContent,
     image: Volume,
     window: tuple[float, float],
 ) -> None:
@@ -252,7 +260,7 @@ def _draw_overview(
         layout.cards[0], radius=10, fill=drawing.CARD, outline=drawing.CARD_EDGE
     )
     frame = slice_frame(image.geometry)
-    middle_mm, extent_mm = brain_box(result.brain_mask, frame)
+    middle_mm, extent_mm = brain_box(content.brain_mask, image.geometry, frame)
     heights_mm = middle_mm[2] + extent_mm[2] * (
         (np.arange(N_OVERVIEW_SLICES) + 0.5) / N_OVERVIEW_SLICES - 0.5
     )
@@ -267,7 +275,8 @@ def _draw_overview(
             max(extent_mm[:2]) * 1.15 / layout.panel_px,
         )
         panel = drawing.gray_image(sample_image(image, view, order=1, oversampling=2), window)
-        searched = sample_labels(result.brain_mask, view) != 0
-        drawing.draw_outline(panel, searched, drawing.NEIGHBOR, 1.2)
+        if content.brain_mask is not None:
+            searched = sample_labels(content.brain_mask, view) != 0
+            drawing.draw_outline(panel, searched, drawing.NEIGHBOR, 1.2)
         drawing.draw_letters(panel, AXIAL)
         _place(canvas, panel, box, f"axial, z {center_mm[2]:.0f} mm")

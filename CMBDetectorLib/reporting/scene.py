@@ -25,18 +25,21 @@ def plane_centers(label_map: Volume, lesions: Sequence[Detection]) -> Iterator[F
         yield _nearest_center(label_map.geometry.ijk_to_ras_mm(ijk))
 
 
-def brain_box(mask: Volume, frame: FloatArray) -> tuple[FloatArray, FloatArray]:
+def brain_box(
+    mask: Volume | None, geometry: Geometry, frame: FloatArray
+) -> tuple[FloatArray, FloatArray]:
     """Middle and size, in mm along the frame's axes, of the box around the brain.
 
-    Of the whole image where the mask is empty.
+    Of the whole image, which has this geometry, without a mask or where it is empty.
     """
-    start, stop = [0, 0, 0], list(mask.geometry.shape)
+    start, stop = [0, 0, 0], list(geometry.shape)
     for axis in range(3):
         others = tuple(other for other in range(3) if other != axis)
-        inside = np.flatnonzero(mask.array.any(axis=others))
+        within = np.zeros(0) if mask is None else mask.array.any(axis=others)
+        inside = np.flatnonzero(within)
         if len(inside):
             start[axis], stop[axis] = int(inside[0]), int(inside[-1]) + 1
-    corners_mm = mask.geometry.cropped(start, stop).corners_ras_mm() @ frame
+    corners_mm = geometry.cropped(start, stop).corners_ras_mm() @ frame
     low, high = corners_mm.min(axis=0), corners_mm.max(axis=0)
     return (low + high) / 2, high - low
 
@@ -58,9 +61,9 @@ def triple(values: FloatArray) -> Point:
     return x, y, z
 
 
-def brain_window(image: Volume, mask: Volume) -> tuple[float, float]:
-    """Black and white of the picture, from the brain's intensities."""
-    values = image.array[mask.array.astype(bool)]
+def brain_window(image: Volume, mask: Volume | None) -> tuple[float, float]:
+    """Black and white of the picture, from the brain's intensities, else from the image's."""
+    values = image.array.ravel() if mask is None else image.array[mask.array.astype(bool)]
     if values.size == 0:
         values = image.array.ravel()
     values = values[np.isfinite(values)]

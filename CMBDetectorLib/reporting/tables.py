@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from CMBDetectorLib.errors import InputError
@@ -41,29 +42,36 @@ def format_csv(detections: Sequence[Detection]) -> str:
     and voxel indices (from 0) to 3 decimals, probabilities and elongation to 4. The JSON document
     has them in full. ``axial_slice`` counts from 1.
     """
+    return format_rows(COLUMNS, map(csv_cells, detections))
+
+
+def format_rows(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """CSV of RFC 4180 under a header."""
     text = io.StringIO(newline="")
     writer = csv.writer(text)
-    writer.writerow(COLUMNS)
-    for lesion in detections:
-        writer.writerow(
-            [
-                lesion.label,
-                *(f"{value:.3f}" for value in (*lesion.center_ras_mm, *lesion.center_ijk)),
-                lesion.axial_slice,
-                f"{lesion.volume_mm3:.3f}",
-                lesion.n_voxels,
-                f"{lesion.equivalent_diameter_mm:.3f}",
-                f"{lesion.max_diameter_mm:.3f}",
-                f"{lesion.elongation:.4f}",
-                f"{lesion.mean_probability:.4f}",
-                f"{lesion.peak_probability:.4f}",
-                f"{lesion.score:.4f}",
-                lesion.hemisphere,
-                lesion.region,
-                _FLAG_SEPARATOR.join(lesion.flags),
-            ]
-        )
+    writer.writerow(columns)
+    writer.writerows(rows)
     return text.getvalue()
+
+
+def csv_cells(lesion: Detection) -> list[object]:
+    """A lesion in the order of ``COLUMNS``; a probability that is not known is left empty."""
+    return [
+        lesion.label,
+        *(f"{value:.3f}" for value in (*lesion.center_ras_mm, *lesion.center_ijk)),
+        lesion.axial_slice,
+        f"{lesion.volume_mm3:.3f}",
+        lesion.n_voxels,
+        f"{lesion.equivalent_diameter_mm:.3f}",
+        f"{lesion.max_diameter_mm:.3f}",
+        f"{lesion.elongation:.4f}",
+        _probability(lesion.mean_probability),
+        _probability(lesion.peak_probability),
+        _probability(lesion.score),
+        lesion.hemisphere,
+        lesion.region,
+        _FLAG_SEPARATOR.join(lesion.flags),
+    ]
 
 
 def read_csv(path: Path) -> tuple[Detection, ...]:
@@ -166,6 +174,14 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
+def _probability(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.4f}"
+
+
+def _read_probability(text: str) -> float:
+    return math.nan if text == "" else float(text)
+
+
 def _detection(row: dict[str, str]) -> Detection:
     return Detection(
         label=int(row["lesion"]),
@@ -177,8 +193,8 @@ def _detection(row: dict[str, str]) -> Detection:
         equivalent_diameter_mm=float(row["equivalent_diameter_mm"]),
         max_diameter_mm=float(row["max_diameter_mm"]),
         elongation=float(row["elongation"]),
-        mean_probability=float(row["mean_probability"]),
-        peak_probability=float(row["peak_probability"]),
+        mean_probability=_read_probability(row["mean_probability"]),
+        peak_probability=_read_probability(row["peak_probability"]),
         hemisphere=row["hemisphere"],
         region=row["region"],
         flags=tuple(row["flags"].split(_FLAG_SEPARATOR)) if row["flags"] else (),

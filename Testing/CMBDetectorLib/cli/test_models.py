@@ -62,3 +62,20 @@ def test_verify_all_finds_the_damaged_one(user_models, capsys):
 def test_unknown_model(user_models, capsys):
     assert main(["models", "show", "nonsense"]) == 4
     assert "no such model: nonsense; there is broken" in capsys.readouterr().err
+
+
+def test_add_makes_a_model_usable_by_its_id(coarse_bundle, user_models, tmp_path, capsys):
+    downloaded = tmp_path / "some where" / "download"
+    shutil.copytree(coarse_bundle.root, downloaded)
+    assert main(["models", "add", str(downloaded)]) == 0
+    shown = capsys.readouterr().out
+    assert shown == f"added coarse_darkness 1.2.3: {user_models / 'coarse_darkness'}\n"
+    assert main(["models", "verify", "coarse_darkness"]) == 0
+
+
+def test_add_refuses_a_model_that_is_there(tiny_bundle, user_models, capsys):
+    assert main(["models", "add", str(tiny_bundle.root)]) == 4
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert len(shown.err.splitlines()) == 1
+    assert "'darkness' is installed already" in shown.err

@@ -81,7 +81,15 @@ def test_same_volume_same_bytes(tmp_path):
 
 def test_another_extension_is_a_mistake_of_the_caller(tmp_path):
     with pytest.raises(ValueError, match=r"\.nii\.gz"):
-        write_nifti(volume_of("i2"), tmp_path / "x.nii")
+        write_nifti(volume_of("i2"), tmp_path / "x.nrrd")
+
+
+def test_the_same_without_compression(tmp_path):
+    write_nifti(volume_of("i2"), tmp_path / "a.nii")
+    write_nifti(volume_of("i2"), tmp_path / "b.nii.gz")
+    plain = (tmp_path / "a.nii").read_bytes()
+    assert plain == gzip.decompress((tmp_path / "b.nii.gz").read_bytes())
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_text_keeps_its_letters_and_line_ends(tmp_path):
@@ -160,6 +168,7 @@ IN_A_CHILD = """
 import os, sys
 from pathlib import Path
 import numpy as np
+import nibabel.fileholders  # as nobody, below, Python itself may not be readable any more
 from CMBDetectorLib.errors import OutputError
 from CMBDetectorLib.geometry import Geometry
 from CMBDetectorLib.io.writing import write_nifti

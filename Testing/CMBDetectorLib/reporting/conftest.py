@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime, timezone
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ import pytest
 from CMBDetectorLib.geometry import Geometry
 from CMBDetectorLib.postprocessing.lesions import find_lesions
 from CMBDetectorLib.results import DetectionResult, Provenance, ResultWarning
+from CMBDetectorLib.review.session import ReviewSession
 from CMBDetectorLib.settings import OperatingPoint
 from CMBDetectorLib.volume import Volume
 
@@ -78,5 +81,26 @@ def make_result(provenance: Provenance) -> MakeResult:
             probability=volume if keep_probability else None,
         )
         return result, Volume(image.astype(np.float32), geometry)
+
+    return make
+
+
+@pytest.fixture
+def make_session(make_result: MakeResult) -> Callable[..., tuple[ReviewSession, Volume]]:
+    """A review of what make_result finds, by "A. Reader" at a known time, and the image."""
+
+    def make(
+        centers_ras_mm: list[tuple[float, float, float]], **options: Any
+    ) -> tuple[ReviewSession, Volume]:
+        result, image = make_result(centers_ras_mm, **options)
+        session = ReviewSession.start(
+            result.detections,
+            result.label_map,
+            provenance=result.provenance,
+            warnings=result.warnings,
+            reader="A. Reader",
+            now=lambda: datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc),
+        )
+        return session, image
 
     return make

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import nibabel as nib
+import nrrd
 import numpy as np
 import pytest
 from PIL import Image
@@ -52,6 +53,23 @@ def test_planned_outputs_name_every_file(tmp_path: Path) -> None:
     ]
     assert not (tmp_path / "new").exists()
     assert len(planned_outputs(Path("s.nii"), tmp_path, save_probability=False).all_paths()) == 4
+    paths = planned_outputs(Path("s.nii"), tmp_path, save_probability=False, save_segmentation=True)
+    assert paths.named()["segmentation"].name == "s_cmb.seg.nrrd"
+    assert len(paths.all_paths()) == 5
+
+
+def test_segmentation_of_a_run_has_a_segment_for_each_lesion(make_result, tmp_path: Path) -> None:
+    result, image = make_result(CENTERS)
+    paths = planned_outputs(
+        Path("s.nii.gz"), tmp_path, save_probability=False, save_segmentation=True
+    )
+    write_outputs(result, image, paths)
+    assert sorted(tmp_path.iterdir()) == sorted(paths.all_paths())
+    data, header = nrrd.read(str(paths.segmentation))
+    np.testing.assert_array_equal(data, result.label_map.array)
+    assert [header[f"Segment{number}_Name"] for number in range(2)] == ["CMB 1", "CMB 2"]
+    assert "CMBDetector.Verdict:unreviewed|" in header["Segment0_Tags"]
+    assert read_document(paths.document).outputs["segmentation"] == "s_cmb.seg.nrrd"
 
 
 def test_writes_all_files_and_nothing_else(make_result, tmp_path: Path) -> None:
