@@ -17,7 +17,7 @@ from CMBDetectorLib.preflight import (
     require_inference_packages,
     resolve_operating_point,
 )
-from CMBDetectorLib.preprocessing.brain_mask import find_brain
+from CMBDetectorLib.preprocessing.brain_mask import BrainMask, find_brain
 from CMBDetectorLib.preprocessing.checks import assess_suitability, validate_volume
 from CMBDetectorLib.preprocessing.prepare import prepare
 from CMBDetectorLib.preprocessing.resample import resample
@@ -53,6 +53,45 @@ class Scan:
     warnings: tuple[ResultWarning, ...]
 
 
+@dataclass(frozen=True)
+class Assessment:
+    """What an image is like before it is searched, and all there is to doubt about it by then."""
+
+    volume: Volume
+    brain: BrainMask
+    warnings: tuple[ResultWarning, ...]
+
+
+def assess(
+    request: DetectionRequest,
+    *,
+    bundle: ModelBundle | None = None,
+    on_progress: ProgressCallback | None = None,
+    cancel: CancelToken | None = None,
+) -> Assessment:
+    """Read an image, find its brain, and judge whether it can be searched; needs no torch.
+
+    The first steps of :func:`detect`: the same image is refused for the same reasons, and the
+    warnings are those of a run, apart from warnings that only the computation can give. Nothing
+    is written.
+
+    Raises
+    ------
+    InputError, ModelError
+        As :func:`detect`.
+    Cancelled
+        After ``cancel`` was set.
+    """
+    weights = {stage: STAGE_WEIGHTS[stage] for stage in ("read", "brain mask")}
+    reporter = ProgressReporter(weights, on_progress, cancel)
+    bundle = bundle or find_bundle(request.model)
+    with reporter.stage("read", f"reading {request.input_path.name}"):
+        scan = _read_scan(request)
+    with _errors_naming(request.input_path):
+        brain, warnings = _assess(scan, bundle, reporter)
+    return Assessment(scan.volume, brain, _distinct(warnings))
+
+
 def detect(
     request: DetectionRequest,
     *,
@@ -82,7 +121,10 @@ def detect(
     paths = None
     if request.output_dir is not None:
         paths = planned_outputs(
-            request.input_path, request.output_dir, save_probability=request.save_probability
+            request.input_path,
+            request.output_dir,
+            save_probability=request.save_probability,
+            save_segmentation=request.save_segmentation,
         )
         check_outputs(paths.all_paths(), overwrite=request.overwrite)
     bundle = bundle or find_bundle(request.model)
@@ -144,6 +186,16 @@ def _read_scan(request: DetectionRequest) -> Scan:
     return Scan(volume, user_mask, record, loaded.warnings + warnings)
 
 
+def _assess(
+    scan: Scan, bundle: ModelBundle, reporter: ProgressReporter
+) -> tuple[BrainMask, tuple[ResultWarning, ...]]:
+    """The brain, and the warnings from reading to here."""
+    with reporter.stage("brain mask", "finding the brain"):
+        brain = find_brain(scan.volume, scan.user_mask)
+        suitability = assess_suitability(scan.volume, brain.mask, bundle.training_range)
+    return brain, scan.warnings + brain.warnings + suitability
+
+
 def _search(
     scan: Scan, bundle: ModelBundle, request: DetectionRequest, reporter: ProgressReporter
 ) -> DetectionResult:
@@ -151,9 +203,7 @@ def _search(
     started_at = timestamp()
     operating_point = resolve_operating_point(request, bundle.operating_point)
     require_inference_packages()
-    with reporter.stage("brain mask", "finding the brain"):
-        brain = find_brain(scan.volume, scan.user_mask)
-        suitability = assess_suitability(scan.volume, brain.mask, bundle.training_range)
+    brain, warnings = _assess(scan, bundle, reporter)
     with reporter.stage("prepare", "preparing the image for the model"):
         prepared = prepare(scan.volume, brain.mask, bundle.preprocessing)
     with reporter.stage("inference", "looking for microbleeds"):
@@ -182,9 +232,7 @@ def _search(
             statistics=prediction.statistics,
             stage_seconds=dict(reporter.stage_seconds),
         ),
-        warnings=_distinct(
-            scan.warnings + brain.warnings + suitability + compute.warnings + prediction.warnings
-        ),
+        warnings=_distinct(warnings + compute.warnings + prediction.warnings),
         probability=probability if request.save_probability else None,
     )
 

@@ -88,6 +88,8 @@ class DetectionRequest:
         ``auto`` takes reduced precision where the hardware has it and it is safe.
     threshold, min_volume_mm3
         Operating point; None for the bundle's own.
+    save_probability, save_segmentation
+        Write the probability map, and a segmentation for 3D Slicer, beside the other results.
     """
 
     input_path: Path
@@ -100,4 +102,5 @@ class DetectionRequest:
     threshold: float | None = None
     min_volume_mm3: float | None = None
     save_probability: bool = False
+    save_segmentation: bool = False
     overwrite: bool = False

@@ -6,13 +6,14 @@ missing package, 5 device, 6 cancelled, 7 the results could not be written.
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 import sys
 import traceback
 from collections.abc import Sequence
 
-from CMBDetectorLib.cli import console, detect, info, models
+from CMBDetectorLib.cli import check, console, detect, info, models
 from CMBDetectorLib.errors import Cancelled, CMBDetectorError
 from CMBDetectorLib.version import __version__
 
@@ -25,7 +26,7 @@ def build_parser() -> console.OneLineParser:
     parser = console.OneLineParser(prog="cmbdetector", description=DESCRIPTION, epilog=EPILOG)
     parser.add_argument("--version", action="version", version=f"cmbdetector {__version__}")
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in (detect, models, info):
+    for command in (detect, check, models, info):
         command.add_parser(subparsers)
     return parser
 
@@ -33,11 +34,14 @@ def build_parser() -> console.OneLineParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; ``argv`` is without the program's name. Returns the exit code.
 
-    Without ``argv`` it is the program itself, which a cancel ends at once: Python's own shutdown
-    takes a second or two once torch is loaded.
+    Without ``argv`` it is the program itself. A cancel ends it at once, and so does the end of the
+    work where a parent process watches: Python's own shutdown takes a second or two once torch is
+    loaded, and on some systems it never ends.
     """
-    code = _run(argv)
-    if argv is None and code == Cancelled.exit_code:
+    arguments = argparse.Namespace()
+    code = _run(argv, arguments)
+    is_watched = getattr(arguments, "watch_stdin", False)
+    if argv is None and (is_watched or code == Cancelled.exit_code):
         with contextlib.suppress(OSError):
             sys.stdout.flush()
             sys.stderr.flush()
@@ -45,10 +49,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-def _run(argv: Sequence[str] | None) -> int:
+def _run(argv: Sequence[str] | None, arguments: argparse.Namespace) -> int:
+    """Parse into ``arguments`` and run; returns the exit code."""
     console.prepare_streams()
     try:
-        arguments = build_parser().parse_args(argv)
+        build_parser().parse_args(argv, arguments)
         code = int(arguments.command(arguments))
         sys.stdout.flush()
     except SystemExit as request:  # argparse, after --help or a usage error

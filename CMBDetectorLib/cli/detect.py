@@ -11,11 +11,15 @@ from typing import TYPE_CHECKING
 
 from CMBDetectorLib.cli.cancelling import Leftovers, run_cancellable
 from CMBDetectorLib.cli.display import Display, Job, Tally, TerminalDisplay
+from CMBDetectorLib.cli.inputs import ScanInput, expand_inputs
 from CMBDetectorLib.cli.json_lines import JsonLinesDisplay
+from CMBDetectorLib.cli.packages import require_core_packages
+from CMBDetectorLib.cli.watching import Watch, add_options
 from CMBDetectorLib.errors import (
     Cancelled,
     CMBDetectorError,
     DeviceError,
+    InputError,
     MissingDependencyError,
     ModelError,
     UsageError,
@@ -28,7 +32,8 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """\
 Find cerebral microbleeds on SWI or T2*-weighted images. For each image it writes a label map on
-the image's own grid, a table, a JSON document with the settings and provenance, and a picture."""
+the image's own grid, a table, a JSON document with the settings and provenance, and a picture. A
+folder stands for all images in it and below it."""
 
 EPILOG = """\
 Exit codes: 0 ran (lesions or none), 2 usage, 3 input, 4 model, 5 device, 6 cancelled, 7 output
@@ -43,7 +48,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.set_defaults(command=run)
     add = parser.add_argument
-    add("inputs", metavar="INPUT", nargs="+", type=Path, help="NIfTI-1/2 or NRRD magnitude image")
+    add(
+        "inputs",
+        metavar="INPUT",
+        nargs="+",
+        type=Path,
+        help="NIfTI-1/2 or NRRD magnitude image, or a folder of them",
+    )
     add("-o", "--output-dir", metavar="DIR", type=Path, required=True, help="folder for results")
     add("--model", metavar="ID|PATH", help="model bundle (default: the bundled one)")
     add("--brain-mask", metavar="FILE", type=Path, help="brain mask, on any grid in the same space")
@@ -51,7 +62,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add("--precision", choices=["auto", "fp32", "bf16", "fp16"], default="auto")
     add("--threshold", metavar="X", type=_probability, help="above 0, up to 1; default: model's")
     add("--min-volume", metavar="MM3", type=_volume_mm3, help="smallest lesion; default: model's")
-    add("--volume-index", metavar="N", type=_index, help="which volume of a 4D image, from 0")
+    add("--volume-index", metavar="N", type=index, help="which volume of a 4D image, from 0")
     add(
         "--progress",
         choices=["auto", "bar", "jsonl", "none"],
@@ -59,6 +70,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="auto: a bar if stderr is a terminal; jsonl: events for a parent process on stdout",
     )
     add("--save-probability", action="store_true", help="write the probability map as well")
+    add("--save-segmentation", action="store_true", help="write a segmentation for 3D Slicer too")
+    add_options(parser)
     existing = parser.add_mutually_exclusive_group()
     existing.add_argument("--overwrite", action="store_true", help="replace existing results")
     existing.add_argument(
@@ -68,7 +81,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the subcommand; returns the exit code."""
-    inputs: list[Path] = arguments.inputs
+    scans, problem = _expand(arguments.inputs)
+    inputs = [scan.path for scan in scans]
     tally = Tally(len(inputs))
     display: Display
     if arguments.progress == "jsonl":
@@ -82,7 +96,8 @@ def run(arguments: argparse.Namespace) -> int:
         tally.exit_code = error.exit_code
         display.failed(None, error)
 
-    leftovers = Leftovers(arguments.output_dir)
+    leftovers = Leftovers(*{arguments.output_dir / scan.subfolder for scan in scans})
+    watch = Watch(stdin=arguments.watch_stdin, process_id=arguments.watch_process)
 
     def abandon() -> None:
         leftovers.remove()
@@ -91,18 +106,37 @@ def run(arguments: argparse.Namespace) -> int:
 
     with display:
         try:
-            run_cancellable(lambda cancel: _run_all(arguments, display, tally, cancel), abandon)
+            if problem is not None:
+                raise problem
+            run_cancellable(
+                lambda cancel: _run_all(scans, arguments, display, tally, cancel),
+                abandon,
+                watch.wants_end,
+            )
         except CMBDetectorError as error:
             end_run(error)
         display.end()
     return tally.exit_code
 
 
+def _expand(inputs: Sequence[Path]) -> tuple[list[ScanInput], InputError | None]:
+    """The images; if a folder has none, the inputs as they were given, and the error."""
+    try:
+        return expand_inputs(inputs), None
+    except InputError as error:
+        return [ScanInput(path) for path in inputs], error
+
+
 def _run_all(
-    arguments: argparse.Namespace, display: Display, tally: Tally, cancel: CancelToken
+    scans: Sequence[ScanInput],
+    arguments: argparse.Namespace,
+    display: Display,
+    tally: Tally,
+    cancel: CancelToken,
 ) -> None:
     """Every input in turn. What is wrong with one leaves the others alone; raises the rest."""
-    jobs = _plan_jobs(arguments)
+    require_core_packages()
+    jobs = _plan_jobs(scans, arguments)
     bundle = _load_model(arguments.model)
     _check_device(arguments)
     for job in jobs:
@@ -132,7 +166,7 @@ def _run_one(
 
     request = DetectionRequest(
         input_path=job.input_path,
-        output_dir=arguments.output_dir,
+        output_dir=job.output_dir,
         model=arguments.model,
         brain_mask_path=arguments.brain_mask,
         volume_index=arguments.volume_index,
@@ -141,6 +175,7 @@ def _run_one(
         threshold=arguments.threshold,
         min_volume_mm3=arguments.min_volume,
         save_probability=arguments.save_probability,
+        save_segmentation=arguments.save_segmentation,
         overwrite=arguments.overwrite,
     )
     try:
@@ -158,20 +193,19 @@ def _run_one(
     display.result(job, result)
 
 
-def _plan_jobs(arguments: argparse.Namespace) -> list[Job]:
+def _plan_jobs(scans: Sequence[ScanInput], arguments: argparse.Namespace) -> list[Job]:
     from CMBDetectorLib.reporting.outputs import planned_outputs
 
-    inputs: Sequence[Path] = arguments.inputs
-    if arguments.brain_mask is not None and len(inputs) > 1:
-        raise UsageError(
-            f"--brain-mask is the mask of one image, got {len(inputs)} inputs; "
-            "run them one by one, each with its own mask"
-        )
+    refuse_shared_mask(arguments.brain_mask, len(scans))
     jobs: list[Job] = []
     owner: dict[str, Path] = {}
-    for index, path in enumerate(inputs, start=1):
+    for number, scan in enumerate(scans, start=1):
+        path = scan.path
         outputs = planned_outputs(
-            path, arguments.output_dir, save_probability=arguments.save_probability
+            path,
+            arguments.output_dir / scan.subfolder,
+            save_probability=arguments.save_probability,
+            save_segmentation=arguments.save_segmentation,
         ).named()
         for file in outputs.values():
             # Compared without case, as the file systems of macOS and Windows do.
@@ -181,8 +215,17 @@ def _plan_jobs(arguments: argparse.Namespace) -> list[Job]:
                     f"{other} and {path} would both write {file.name}; "
                     "give them different output folders, one run each"
                 )
-        jobs.append(Job(path, index, len(inputs), outputs))
+        jobs.append(Job(path, number, len(scans), outputs))
     return jobs
+
+
+def refuse_shared_mask(brain_mask: Path | None, n_inputs: int) -> None:
+    """Raise UsageError where one brain mask is given for several images."""
+    if brain_mask is not None and n_inputs > 1:
+        raise UsageError(
+            f"--brain-mask is the mask of one image, got {n_inputs} inputs; "
+            "run them one by one, each with its own mask"
+        )
 
 
 def _load_model(model: str | None) -> ModelBundle:
@@ -224,7 +267,8 @@ def _number(text: str) -> float:
         raise argparse.ArgumentTypeError(f"must be a number, got {text!r}") from None
 
 
-def _index(text: str) -> int:
+def index(text: str) -> int:
+    """A whole number from 0, for argparse."""
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"must be a whole number from 0, got {text!r}")
     return int(text)

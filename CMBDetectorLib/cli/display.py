@@ -29,6 +29,11 @@ class Job:
     count: int
     outputs: dict[str, Path]
 
+    @property
+    def output_dir(self) -> Path:
+        """The folder of the files it will write."""
+        return self.outputs["document"].parent
+
 
 @dataclass
 class Tally:

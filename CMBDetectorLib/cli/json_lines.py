@@ -13,8 +13,8 @@ progress    ``input``, ``index`` and ``count`` (of the inputs, from 1), ``stage`
             ``remaining_s`` (an estimate, or null)
 warning     ``input``, ``code`` (stable), ``message`` (for people)
 result      ``input``, ``count`` (of lesions), ``paths`` (object: ``labels``, ``table``,
-            ``document``, ``picture`` and, if asked for, ``probability``), ``model_id``,
-            ``device``, ``precision``, ``stage_seconds``
+            ``document``, ``picture`` and, if asked for, ``probability`` and
+            ``segmentation``), ``model_id``, ``device``, ``precision``, ``stage_seconds``
 skipped     ``input``: its results exist and ``--skip-existing`` was given
 error       ``input`` (null if it concerns the whole run), ``code`` (``usage``, ``input``,
             ``model``, ``missing_dependency``, ``device``, ``cancelled``, ``output``,
@@ -162,7 +162,7 @@ class JsonLinesDisplay:
         self._send(
             "error",
             input=input_path,
-            code=ERROR_CODES.get(type(error), "defect"),
+            code=error_code(error),
             message=console.error_message(error),
             exit_code=_exit_code(error),
         )
@@ -178,6 +178,11 @@ class JsonLinesDisplay:
         except OSError as error:  # BrokenPipeError, or EINVAL on Windows
             self._parent_gone = True
             raise Cancelled("the parent process no longer reads the events; stopped") from error
+
+
+def error_code(error: BaseException) -> str:
+    """The stable name of a kind of error."""
+    return ERROR_CODES.get(type(error), "defect")
 
 
 def _exit_code(error: BaseException) -> int:

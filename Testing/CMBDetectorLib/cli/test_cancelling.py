@@ -85,6 +85,21 @@ def test_a_new_folder_with_results_in_it_stays(tmp_path):
     assert (tmp_path / "out" / "first_cmb.csv").exists()
 
 
+def test_leftovers_of_several_folders(tmp_path):
+    folders = [tmp_path / "new" / "a", tmp_path / "new" / "a" / "b", tmp_path / "new" / "c"]
+    leftovers = Leftovers(*folders)
+    for folder in folders:
+        folder.mkdir(parents=True)
+        (folder / f".cmb-{os.getpid()}-x.csv").touch()
+    (folders[2] / "first_cmb.csv").touch()
+    leftovers.remove()
+    assert sorted(tmp_path.rglob("*")) == [
+        tmp_path / "new",
+        tmp_path / "new" / "c",
+        tmp_path / "new" / "c" / "first_cmb.csv",
+    ]
+
+
 def no_abandoning() -> None:
     raise AssertionError("must not be called")
 
@@ -127,3 +142,18 @@ def test_work_that_listens_ends_by_itself():
 
     run_cancellable(work, no_abandoning)
     assert seen == ["stopped"]
+
+
+def test_the_end_can_be_asked_for_without_a_signal():
+    asked = []
+
+    def work(cancel):
+        while not cancel.is_cancelled:
+            pass
+
+    def wants_end() -> bool:
+        asked.append(True)
+        return len(asked) > 2
+
+    run_cancellable(work, no_abandoning, wants_end)
+    assert len(asked) == 3

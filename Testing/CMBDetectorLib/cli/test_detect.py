@@ -189,6 +189,26 @@ def test_json_lines_of_two_inputs(coarse_bundle, tmp_path, run_cli):
     assert len(run.stderr.splitlines()) == 1
 
 
+def test_a_folder_and_the_places_of_its_results(coarse_bundle, tmp_path, capsys):
+    """Two images of one name in two folders, a mask between them; run twice."""
+    study, out = tmp_path / "study", tmp_path / "study" / "results"
+    for name in ("sub-01", "sub-02"):
+        (study / name).mkdir(parents=True)
+        head(study / name / "swi.nii.gz")
+    head(study / "sub-02" / "swi_mask.nii.gz")
+    arguments = ["detect", str(study), "-o", str(out), "--model", str(coarse_bundle.root)]
+    arguments += ["--save-segmentation", "--skip-existing"]
+    assert main(arguments) == 0
+    assert capsys.readouterr().err.splitlines()[-1] == "2 of 2 done"
+    written = sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file())
+    ends = [".csv", ".json", ".png", ".seg.nrrd", "_labels.nii.gz"]
+    assert written == [
+        str(Path(name) / f"swi_cmb{end}") for name in ("sub-01", "sub-02") for end in ends
+    ]
+    assert main(arguments) == 0
+    assert capsys.readouterr().err.splitlines()[-1] == "0 of 2 done, 2 skipped"
+
+
 def test_json_lines_of_errors_of_the_whole_run(tmp_path, capsys):
     arguments = ["detect", "a.nii", "-o", str(tmp_path / "out"), "--progress", "jsonl"]
     assert main([*arguments, "--model", "nonsense"]) == 4
