@@ -63,7 +63,8 @@ class Detection:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain types for JSON; tuples become lists."""
-        plain = asdict(self) | {"score": self.score}
+        # Not asdict(), which copies deeply: a review saves a thousand of these at every key.
+        plain = vars(self) | {"score": self.score}
         return {
             key: list(value) if isinstance(value, tuple) else value for key, value in plain.items()
         }

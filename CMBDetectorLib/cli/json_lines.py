@@ -40,16 +40,7 @@ from typing import TYPE_CHECKING, Any
 
 from CMBDetectorLib.cli import console
 from CMBDetectorLib.cli.display import Job, Tally
-from CMBDetectorLib.errors import (
-    Cancelled,
-    CMBDetectorError,
-    DeviceError,
-    InputError,
-    MissingDependencyError,
-    ModelError,
-    OutputError,
-    UsageError,
-)
+from CMBDetectorLib.errors import Cancelled, CMBDetectorError
 from CMBDetectorLib.progress import ProgressEvent
 from CMBDetectorLib.version import __version__
 
@@ -58,15 +49,6 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 MIN_INTERVAL_S = 0.05
-ERROR_CODES: dict[type[BaseException], str] = {
-    UsageError: "usage",
-    InputError: "input",
-    ModelError: "model",
-    MissingDependencyError: "missing_dependency",
-    DeviceError: "device",
-    Cancelled: "cancelled",
-    OutputError: "output",
-}
 
 
 class JsonLinesDisplay:
@@ -182,7 +164,7 @@ class JsonLinesDisplay:
 
 def error_code(error: BaseException) -> str:
     """The stable name of a kind of error."""
-    return ERROR_CODES.get(type(error), "defect")
+    return error.code if isinstance(error, CMBDetectorError) else CMBDetectorError.code
 
 
 def _exit_code(error: BaseException) -> int:
