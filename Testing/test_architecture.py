@@ -7,7 +7,7 @@ import os
 import pkgutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -23,28 +23,59 @@ STAGES = {
     "inference",
     "postprocessing",
     "anatomy",
+    "review",
     "evaluation",
     "reporting",
 }
 BASE_STAGES = {"io"}
-# The one arrow between stages: inference is given a bundle and builds its networks.
-ARROWS = {("inference", "models")}
+# The arrows between stages: inference is given a bundle and builds its networks; a review measures
+# what the reader has drawn; a reviewed result is written with its review, and counted by zones.
+ARROWS = {
+    ("inference", "models"),
+    ("review", "postprocessing"),
+    ("reporting", "review"),
+    ("reporting", "anatomy"),
+}
 JOINS = {"pipeline", "cli", "provenance", "__main__", "__init__"}
-HEAVY = ("torch", "monai", "slicer", "qt", "vtk", "ctk", "training", "CMBDetector")
-BLOCK_TORCH = """\
-import sys
-class Blocker:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("torch", "monai", "safetensors"):
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-sys.meta_path.insert(0, Blocker())
-"""
+SLICER_SIDE = {"CMBDetector", "CMBDetectorSlicer", "slicer", "qt", "ctk", "vtk"}
+HEAVY = ("torch", "monai", "training", *sorted(SLICER_SIDE))
+TORCH = ("torch", "monai", "safetensors")
+NETWORK_MODULES = {"CMBDetectorLib.models.networks", "CMBDetectorLib.pipeline"}
+# What 3D Slicer does not come with, and SciPy, which it does but which is slow to import.
+NOT_AT_FILE_SCOPE_IN_SLICER = (*TORCH, "nibabel", "nrrd", "PIL", "skimage", "scipy", "SimpleITK")
+# What the module for 3D Slicer may build on before anything is installed there.
+LIGHT_MODULES = (
+    "CMBDetectorLib.errors",
+    "CMBDetectorLib.geometry",
+    "CMBDetectorLib.volume",
+    "CMBDetectorLib.results",
+    "CMBDetectorLib.progress",
+    "CMBDetectorLib.settings",
+    "CMBDetectorLib.anatomy.schemes",
+    "CMBDetectorLib.reporting.terminology",
+    "CMBDetectorLib.review.changes",
+    "CMBDetectorLib.review.lesions",
+    "CMBDetectorLib.review.session",
+    "CMBDetectorLib.review.stored",
+)
 
 
 def library_modules() -> list[str]:
     return ["CMBDetectorLib"] + [
         module.name for module in pkgutil.walk_packages([str(LIBRARY)], "CMBDetectorLib.")
     ]
+
+
+def blocking(names: Sequence[str]) -> str:
+    """Code after which these packages cannot be imported."""
+    return (
+        "import sys\n"
+        "class Blocker:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name.split('.')[0] in {tuple(names)!r}:\n"
+        "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
+        "sys.meta_path.insert(0, Blocker())\n"
+    )
 
 
 def may_need_torch(module: str) -> bool:
@@ -156,19 +187,78 @@ def test_base_layer_knows_no_stage() -> None:
 def test_library_imports_neither_training_nor_the_slicer_module() -> None:
     for path in sorted(LIBRARY.rglob("*.py")):
         for name, _ in imported_modules(path):
-            assert name.split(".")[0] not in {"training", "CMBDetector", "slicer", "qt", "vtk"}, (
-                f"{path} imports {name}"
-            )
+            assert name.split(".")[0] not in {"training", *SLICER_SIDE}, f"{path} imports {name}"
 
 
 def test_training_does_not_import_the_slicer_module() -> None:
     for path in sorted((REPOSITORY / "training").rglob("*.py")):
         for name, _ in imported_modules(path):
-            assert name.split(".")[0] not in {"CMBDetector", "slicer", "qt", "vtk"}, path
+            assert name.split(".")[0] not in SLICER_SIDE, path
+
+
+def slicer_files() -> list[Path]:
+    files = sorted((REPOSITORY / "CMBDetector").rglob("*.py"))
+    assert len(files) > 10, "the module for 3D Slicer has gone"
+    return files
+
+
+def at_file_scope(path: Path) -> Iterator[str]:
+    """Modules that are imported when this one is, be it within an if or a try."""
+    pending: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"), str(path))]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module or ""
+        elif isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            pending += node.orelse
+        elif not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+            pending += ast.iter_child_nodes(node)
+
+
+def test_slicer_module_imports_only_what_slicer_has() -> None:
+    """At file scope: nothing is installed when 3D Slicer looks for its modules."""
+    allowed = {*sys.stdlib_module_names, *SLICER_SIDE, "numpy", "CMBDetectorLib"}
+    offences = [
+        f"{path.relative_to(REPOSITORY)} imports {name}"
+        for path in slicer_files()
+        for name in at_file_scope(path)
+        if name.split(".")[0] not in allowed
+    ]
+    assert offences == []
+
+
+def test_library_parts_that_slicer_imports_need_only_numpy() -> None:
+    used = {
+        name
+        for path in slicer_files()
+        for name in at_file_scope(path)
+        if name.split(".")[0] == "CMBDetectorLib"
+    }
+    assert "CMBDetectorLib.errors" in used
+    code = (
+        f"{blocking(NOT_AT_FILE_SCOPE_IN_SLICER)}"
+        "import importlib\n"
+        "for name in sys.argv[1].split(','):\n"
+        "    importlib.import_module(name)\n"
+    )
+    run = run_python(code, ",".join(sorted({*used, *LIGHT_MODULES})))
+    assert run.returncode == 0, run.stderr
+
+
+def test_slicer_process_runs_no_network_and_imports_no_other_house() -> None:
+    """Not in a function either: torch crashing there would take the scene with it."""
+    banned = {*TORCH, "training", "Testing", "benchmarks"}
+    for path in slicer_files():
+        for name, _ in imported_modules(path):
+            assert name.split(".")[0] not in banned, f"{path} imports {name}"
+            assert not may_need_torch(f"{name}."), f"{path} imports {name}"
+            assert name not in NETWORK_MODULES, f"{path} imports {name}"
 
 
 def test_nothing_is_pickled() -> None:
-    for folder in (LIBRARY, REPOSITORY / "training"):
+    for folder in (LIBRARY, REPOSITORY / "training", REPOSITORY / "CMBDetector"):
         for path in sorted(folder.rglob("*.py")):
             names = {name.split(".")[0] for name, _ in imported_modules(path)}
             assert not names & {"pickle", "dill", "joblib", "cloudpickle", "shelve"}, path
@@ -190,7 +280,7 @@ def test_no_file_is_long() -> None:
     "arguments", [["--help"], ["detect", "--help"], ["models", "list"], ["info"], ["--version"]]
 )
 def test_command_works_where_torch_cannot_be_imported(arguments: list[str]) -> None:
-    code = BLOCK_TORCH + "from CMBDetectorLib.cli import main\nsys.exit(main(sys.argv[1:]))\n"
+    code = blocking(TORCH) + "from CMBDetectorLib.cli import main\nsys.exit(main(sys.argv[1:]))\n"
     run = run_python(code, *arguments)
     assert run.returncode == 0, run.stderr
     assert run.stderr == ""

@@ -24,7 +24,19 @@ ROOT = Path(__file__).resolve().parents[1]
 SUPPORTED_PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 EXTRAS = {"inference", "training", "slicer", "test"}
 MIB = 2**20
-TEXT_SUFFIXES = {".cff", ".json", ".md", ".py", ".pyi", ".toml", ".txt", ".typed", ".yaml", ".yml"}
+TEXT_SUFFIXES = {
+    ".cff",
+    ".json",
+    ".md",
+    ".py",
+    ".pyi",
+    ".toml",
+    ".txt",
+    ".typed",
+    ".yaml",
+    ".yml",
+    ".ui",
+}
 TEXT_NAMES = {".gitattributes", ".gitignore", "LICENSE", "Makefile", "SHA256SUMS", "run"}
 
 
@@ -167,6 +179,7 @@ def test_tracked_files_are_small_and_of_known_kinds() -> None:
         resources / "models": ({".safetensors"}, 16 * MIB),
         resources / "samples": ({".gz"}, 4 * MIB),
         ROOT / "docs" / "images": ({".png", ".svg"}, 2 * MIB),
+        ROOT / "CMBDetector" / "Resources" / "Icons": ({".png"}, MIB // 4),
     }
     files = tracked_files()
     assert ROOT / "pyproject.toml" in files
