@@ -1,0 +1,141 @@
+"""Rows, their order and the filter, without a widget."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from CMBDetectorSlicer.lesion_rows import (
+    COLUMNS,
+    EXPLANATIONS,
+    TITLES,
+    LesionRow,
+    RowFilter,
+    cellText,
+    ownReadRow,
+    rowOf,
+    rowsOf,
+    sortedIds,
+)
+
+from CMBDetectorLib.anatomy.schemes import REGIONS
+from CMBDetectorLib.results import Detection
+from CMBDetectorLib.review.lesions import ReviewedLesion
+
+NAN = float("nan")
+
+
+def detection(label: int, **changes: object) -> Detection:
+    base = Detection(
+        label=label,
+        center_ras_mm=(0.0, 0.0, 0.0),
+        center_ijk=(0.0, 0.0, 0.0),
+        axial_slice=1,
+        volume_mm3=20.06,
+        n_voxels=20,
+        equivalent_diameter_mm=3.37,
+        max_diameter_mm=4.0,
+        elongation=0.9,
+        mean_probability=0.6,
+        peak_probability=0.9,
+    )
+    return replace(base, **changes)
+
+
+def row(lesionId: int, **changes: object) -> LesionRow:
+    base = LesionRow(
+        lesionId, "lobar", "left", "frontal", 3.0, 14.1, 0.5, "unreviewed", "", "model"
+    )
+    return replace(base, **changes)
+
+
+def test_everyColumnHasATitleAnExplanationAndAText() -> None:
+    assert set(TITLES) == set(EXPLANATIONS) == set(COLUMNS)
+    texts = [cellText(row(7, comment="near a vessel"), column) for column in COLUMNS]
+    assert texts == [
+        "7",
+        "unreviewed",
+        "0.50",
+        "3.0",
+        "lobar",
+        "left",
+        "frontal",
+        "14.1",
+        "near a vessel",
+    ]
+
+
+def test_rowHoldsWhatTheLesionSays() -> None:
+    zone, regions = next(iter(REGIONS.items()))
+    lesion = ReviewedLesion(
+        detection=detection(4, region=regions[0], hemisphere="right"),
+        origin="model",
+        verdict="uncertain",
+        comment="calcified?",
+    )
+    made = rowOf(lesion)
+    assert (made.id, made.zone, made.side, made.region) == (4, zone, "right", regions[0])
+    assert (made.diameterMm, made.volumeMm3, made.score) == (3.37, 20.06, 0.75)
+    assert (made.verdict, made.comment, made.origin) == ("uncertain", "calcified?", "model")
+    assert rowsOf([lesion, lesion]) == (made, made)
+
+
+def test_lesionOfAReaderHasNoScoreAndAMark() -> None:
+    bare = detection(9, mean_probability=NAN, peak_probability=NAN)
+    made = rowOf(ReviewedLesion(detection=bare, origin="reader", verdict="accepted"))
+    assert made.score is None
+    assert cellText(made, "score") == "–"
+    assert cellText(made, "number") == "9 +"
+    assert [cellText(made, column) for column in ("zone", "side", "region")] == ["–"] * 3
+
+
+def test_ownReadRowDoesNotTellWhatTheModelFound() -> None:
+    byModel = ReviewedLesion(detection=detection(3), origin="model", verdict="accepted")
+    bare = detection(41, mean_probability=NAN, peak_probability=NAN)
+    byReader = ReviewedLesion(detection=bare, origin="reader", verdict="accepted")
+    one, other = ownReadRow(byModel), ownReadRow(byReader)
+    assert [cellText(one, c) for c in COLUMNS] == [cellText(other, c) for c in COLUMNS]
+
+
+@pytest.mark.parametrize(
+    ("column", "ascending", "descending"),
+    [
+        ("number", (1, 2, 3, 10), (10, 3, 2, 1)),
+        ("score", (3, 1, 2, 10), (1, 3, 2, 10)),  # 2 and 10 have none
+        ("diameter", (2, 1, 3, 10), (10, 1, 3, 2)),  # 1 and 3 are equal
+        ("verdict", (3, 10, 1, 2), (2, 1, 3, 10)),
+        ("zone", (2, 10, 3, 1), (3, 2, 10, 1)),  # 1 is not assessed
+        ("comment", (10, 2, 1, 3), (2, 10, 1, 3)),
+    ],
+)
+def test_order(column: str, ascending: tuple[int, ...], descending: tuple[int, ...]) -> None:
+    rows = [
+        row(10, score=None, diameterMm=10.0, zone="lobar", comment="a"),
+        row(2, score=None, diameterMm=2.0, zone="lobar", verdict="rejected", comment="B"),
+        row(1, score=0.9, diameterMm=5.0, zone="not assessed", verdict="accepted"),
+        row(3, score=0.2, diameterMm=5.0, zone="deep"),
+    ]
+    assert sortedIds(rows, column) == ascending
+    assert sortedIds(rows, column, descending=True) == descending
+    assert sortedIds(rows[::-1], column) == ascending
+
+
+def test_filter() -> None:
+    assert RowFilter().accepts(row(1, score=0.0))
+    assert RowFilter(zone="lobar").accepts(row(1))
+    assert not RowFilter(zone="deep").accepts(row(1))
+    assert RowFilter(verdict="unreviewed").accepts(row(1))
+    assert not RowFilter(verdict="accepted").accepts(row(1))
+    assert RowFilter(minScore=0.5).accepts(row(1, score=0.497)), "the table shows 0.50"
+    assert not RowFilter(minScore=0.5).accepts(row(1, score=0.494))
+    assert RowFilter(minScore=1.0).accepts(row(1, score=None)), "a reader's own lesion stays"
+
+
+def test_verdictsAreTheLibrarysOwn() -> None:
+    from typing import get_args
+
+    from CMBDetectorSlicer.lesion_rows import VERDICTS
+
+    from CMBDetectorLib.review.lesions import Verdict
+
+    assert set(VERDICTS) == set(get_args(Verdict))
