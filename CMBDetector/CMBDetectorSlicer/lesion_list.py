@@ -221,7 +221,7 @@ class LesionList:
         table.connect("cellClicked(int,int)", self._onCellClicked)
         table.connect("cellDoubleClicked(int,int)", self._onCellDoubleClicked)
         table.connect("cellChanged(int,int)", self._onCellChanged)
-        for index, width in enumerate((36, 84, 46, 44, 84, 60, 100, 44, 160)):
+        for index, width in enumerate((34, 104, 46, 44, 76, 52, 100, 44, 160)):
             table.setColumnWidth(index, width)
 
     def _addItems(self, index: int, row: LesionRow) -> None:

@@ -192,7 +192,7 @@ def _implausible_brain(brain_mask: Volume) -> ResultWarning | None:
     return ResultWarning(
         "brain-mask-implausible",
         f"the brain mask holds {volume_ml:.0f} mL, expected {low_ml:.0f} to {high_ml:.0f} mL for "
-        "a whole brain; look at it, and pass a better one with --brain-mask if it is wrong",
+        "a whole brain; look at it, and give a better brain mask if it is wrong",
     )
 
 

@@ -76,6 +76,14 @@ def states() -> Iterator[tuple[str, PanelDriver]]:
     for button in ("acceptButton", "acceptButton", "rejectButton", "uncertainButton"):
         driver.click(button)
     yield "6_reviewed", driver
+    closed = (driver.ui.detectCollapsibleButton, driver.ui.exportCollapsibleButton)
+    for section in closed:
+        section.collapsed = True
+    driver.ui.show3DCheckBox.click()
+    driver.panel.results.selectLesion(4)
+    yield "review", driver
+    for section in closed:
+        section.collapsed = False
     driver.ui.resultSelector.setCurrentNode(None)
     driver.ui.inputCollapsibleButton.collapsed = False
     driver.ui.modelCollapsibleButton.collapsed = False
@@ -126,6 +134,7 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
     slicer.app.setStyle("Fusion")
+    slicer.app.layoutManager()  # the views are there before the first scan, as in 3D Slicer
     for name, driver in states():
         panel = driver.parent
         panel.show()
@@ -140,10 +149,11 @@ def main() -> None:
                 panel.resize(width, panel.layout().heightForWidth(width))
             if panel.width > arguments.width:
                 print(f"{name}: {panel.width} pixels wide", file=sys.stderr)
-            panel.grab().save(str(arguments.folder / f"slicer_{name}_{color}.png"))
-            if color == "dark" and name.startswith(("4", "5")):
+            if name != "review":
+                panel.grab().save(str(arguments.folder / f"slicer_{name}_{color}.png"))
+            if (color, name) == ("dark", "review"):
                 sheet = Image.fromarray(besideViews(grabbed(panel)))
-                sheet.save(arguments.folder / f"slicer_{name}_views.png")
+                sheet.save(arguments.folder / f"slicer_{name}.png", optimize=True)
 
 
 if __name__ == "__main__":
