@@ -44,7 +44,7 @@ def expand_inputs(inputs: Sequence[Path]) -> list[ScanInput]:
     """
     expanded: list[ScanInput] = []
     for given in inputs:
-        if not given.is_dir():
+        if not _is_folder(given):
             expanded.append(ScanInput(given))
             continue
         found = [ScanInput(path, path.parent.relative_to(given)) for path in images_in(given)]
@@ -56,6 +56,13 @@ def expand_inputs(inputs: Sequence[Path]) -> list[ScanInput]:
             )
         expanded += found
     return expanded
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # such as a name that is too long: reading it tells what is wrong
+        return False
 
 
 def images_in(folder: Path) -> Iterator[Path]:

@@ -162,7 +162,7 @@ def name_too_long(folder: Path) -> Path:
 
 BAD_IMAGES = [
     (missing_file, ("there is no such file", "check the path")),
-    (folder_instead, ("got a folder",)),
+    (folder_instead, ("no image is in this folder", "dcm2niix")),
     (empty_file, ("the file is empty",)),
     (truncated_gzip, ("cut off or damaged", "copy or convert it again")),
     (truncated_nifti, ("cut off or damaged", "81920 bytes")),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from CMBDetectorLib.evaluation.matching import match_centers
-from CMBDetectorLib.inference.device import list_devices
+from CMBDetectorLib.inference.device import cpu_has_fast_bf16, list_devices
 from CMBDetectorLib.io.reading import read_image
 from CMBDetectorLib.models.library import find_bundle
 from CMBDetectorLib.pipeline import detect_volume
@@ -16,8 +16,10 @@ from CMBDetectorLib.results import DetectionResult
 from CMBDetectorLib.settings import Precision
 
 SAME_PLACE_MM = 0.5
-REDUCED: list[tuple[str, Precision]] = [("cpu", "bf16")] + [
-    (report.device, precision)
+# A processor without bf16 arithmetic emulates it, a hundred times as slowly.
+EMULATED = () if cpu_has_fast_bf16() else pytest.mark.slow
+REDUCED = [pytest.param("cpu", "bf16", marks=EMULATED)] + [
+    pytest.param(report.device, precision)
     for report in list_devices()
     if report.problem is None and report.device != "cpu"
     for precision in ("bf16", "fp16")
