@@ -129,6 +129,7 @@ def testTheSceneOpensInThePanelReadyForReview(model: str, tmp_path: Path) -> Non
         driver.close()
 
 
+@pytest.mark.slow
 def testASecondRunLeavesWhatIsThereAndMakesWhatIsMissing(
     model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -154,6 +155,7 @@ def testASceneIsASceneFile(model: str, tmp_path: Path) -> None:
         assert {Path(name).parts[0] for name in scene.namelist()} == {"scan_cmb"}
 
 
+@pytest.mark.slow
 def testARelativePathIsThatOfTheCaller(
     model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -164,6 +166,7 @@ def testARelativePathIsThatOfTheCaller(
     assert resultsOf(tmp_path / "out", "scan") == set(ENDINGS)
 
 
+@pytest.mark.slow
 def testASceneThatCannotBeWrittenIsTold(
     model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -151,6 +151,7 @@ def testNothingFoundAndNothingConcludedLookDifferent(opened: PanelDriver) -> Non
     assert styles[0] != styles[1]
 
 
+@pytest.mark.slow
 def testASecondResultIsBesideTheFirstAndBothCanBeOpened(opened: PanelDriver) -> None:
     made = tinyScan()
     addVolume(made.array, made.geometry.affine)
