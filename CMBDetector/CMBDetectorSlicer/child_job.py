@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,7 @@ MASK_NAME = "mask.nii"
 CANCELLED = "cancelled"
 
 
-class ChildJob:
+class ChildJob(ABC):
     """A scan in a run folder, a child process that works on it, and the folder gone at the end.
 
     Of ``onDone``, ``onFailed`` and ``onCancelled`` exactly one is called, last.
@@ -88,22 +89,24 @@ class ChildJob:
 
     # What the two jobs do in their own way
 
+    @abstractmethod
     def _command(self, folder: Path) -> tuple[str, ...]:
-        raise NotImplementedError
+        """The command line's words for the scan in this folder."""
 
+    @abstractmethod
     def _onEvent(self, event: dict[str, Any]) -> None:
-        raise NotImplementedError
+        """Take note of a line that the child wrote."""
 
+    @abstractmethod
     def _takeResult(self, folder: Path) -> Callable[[], None] | None:
         """Read what the child left, before the folder is removed; what to call then, if anything.
 
         None means that the child did not finish its work.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def _errorEvent(self) -> tuple[str, str] | None:
         """Code and message of the error the child told of."""
-        raise NotImplementedError
 
     # What they share
 

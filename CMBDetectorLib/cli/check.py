@@ -11,8 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from CMBDetectorLib.cli import console
 from CMBDetectorLib.cli.cancelling import run_cancellable
-from CMBDetectorLib.cli.detect import index, refuse_shared_mask
-from CMBDetectorLib.cli.inputs import ScanInput, expand_inputs
+from CMBDetectorLib.cli.inputs import (
+    ScanInput,
+    add_image_options,
+    expand_inputs,
+    refuse_shared_mask,
+)
 from CMBDetectorLib.cli.json_lines import error_code
 from CMBDetectorLib.cli.packages import require_core_packages
 from CMBDetectorLib.cli.watching import Watch, add_options
@@ -36,16 +40,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.set_defaults(command=run)
     add = parser.add_argument
-    add(
-        "inputs",
-        metavar="INPUT",
-        nargs="+",
-        type=Path,
-        help="NIfTI-1/2 or NRRD magnitude image, or a folder of them",
-    )
+    add_image_options(parser)
     add("--model", metavar="ID|PATH", help="whose training range to compare with")
-    add("--brain-mask", metavar="FILE", type=Path, help="brain mask, on any grid in the same space")
-    add("--volume-index", metavar="N", type=index, help="which volume of a 4D image, from 0")
     add("--json", action="store_true", help="one JSON object for each image, one per line")
     add_options(parser)
 

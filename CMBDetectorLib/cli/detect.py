@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING
 
 from CMBDetectorLib.cli.cancelling import Leftovers, run_cancellable
 from CMBDetectorLib.cli.display import Display, Job, Tally, TerminalDisplay
-from CMBDetectorLib.cli.inputs import ScanInput, expand_inputs
+from CMBDetectorLib.cli.inputs import (
+    ScanInput,
+    add_image_options,
+    expand_inputs,
+    refuse_shared_mask,
+)
 from CMBDetectorLib.cli.json_lines import JsonLinesDisplay
 from CMBDetectorLib.cli.packages import require_core_packages
 from CMBDetectorLib.cli.watching import Watch, add_options
@@ -48,21 +53,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.set_defaults(command=run)
     add = parser.add_argument
-    add(
-        "inputs",
-        metavar="INPUT",
-        nargs="+",
-        type=Path,
-        help="NIfTI-1/2 or NRRD magnitude image, or a folder of them",
-    )
+    add_image_options(parser)
     add("-o", "--output-dir", metavar="DIR", type=Path, required=True, help="folder for results")
     add("--model", metavar="ID|PATH", help="model bundle (default: the bundled one)")
-    add("--brain-mask", metavar="FILE", type=Path, help="brain mask, on any grid in the same space")
     add("--device", metavar="D", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     add("--precision", choices=["auto", "fp32", "bf16", "fp16"], default="auto")
     add("--threshold", metavar="X", type=_probability, help="above 0, up to 1; default: model's")
     add("--min-volume", metavar="MM3", type=_volume_mm3, help="smallest lesion; default: model's")
-    add("--volume-index", metavar="N", type=index, help="which volume of a 4D image, from 0")
     add(
         "--progress",
         choices=["auto", "bar", "jsonl", "none"],
@@ -219,15 +216,6 @@ def _plan_jobs(scans: Sequence[ScanInput], arguments: argparse.Namespace) -> lis
     return jobs
 
 
-def refuse_shared_mask(brain_mask: Path | None, n_inputs: int) -> None:
-    """Raise UsageError where one brain mask is given for several images."""
-    if brain_mask is not None and n_inputs > 1:
-        raise UsageError(
-            f"--brain-mask is the mask of one image, got {n_inputs} inputs; "
-            "run them one by one, each with its own mask"
-        )
-
-
 def _load_model(model: str | None) -> ModelBundle:
     from CMBDetectorLib.models.library import find_bundle
 
@@ -265,10 +253,3 @@ def _number(text: str) -> float:
         return float(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"must be a number, got {text!r}") from None
-
-
-def index(text: str) -> int:
-    """A whole number from 0, for argparse."""
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"must be a whole number from 0, got {text!r}")
-    return int(text)

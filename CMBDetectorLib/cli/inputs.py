@@ -9,13 +9,14 @@ otherwise: the place of a result does not change when more images arrive.
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from CMBDetectorLib.errors import InputError
+from CMBDetectorLib.errors import InputError, UsageError
 
 # As in CMBDetectorLib.io.reading, which this does not import: --help is quick without numpy.
 IMAGE_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".hdr")
@@ -32,6 +33,35 @@ class ScanInput:
 
     path: Path
     subfolder: Path = Path()
+
+
+def add_image_options(parser: argparse.ArgumentParser) -> None:
+    """Declare the inputs, and what tells how to read them."""
+    add = parser.add_argument
+    add(
+        "inputs",
+        metavar="INPUT",
+        nargs="+",
+        type=Path,
+        help="NIfTI-1/2 or NRRD magnitude image, or a folder of them",
+    )
+    add("--brain-mask", metavar="FILE", type=Path, help="brain mask, on any grid in the same space")
+    add("--volume-index", metavar="N", type=_index, help="which volume of a 4D image, from 0")
+
+
+def refuse_shared_mask(brain_mask: Path | None, n_inputs: int) -> None:
+    """Raise UsageError where one brain mask is given for several images."""
+    if brain_mask is not None and n_inputs > 1:
+        raise UsageError(
+            f"--brain-mask is the mask of one image, got {n_inputs} inputs; "
+            "run them one by one, each with its own mask"
+        )
+
+
+def _index(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"must be a whole number from 0, got {text!r}")
+    return int(text)
 
 
 def expand_inputs(inputs: Sequence[Path]) -> list[ScanInput]:

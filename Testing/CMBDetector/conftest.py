@@ -73,11 +73,16 @@ def _empty(scene: Any) -> None:
         APPLICATION.layoutManager().views.reset()
 
 
-@pytest.fixture
-def views(scene: Any) -> Any:
-    """The slice views and the 3D view: see rendering.py. Skips where VTK cannot draw."""
+@pytest.fixture(scope="session")
+def drawing() -> None:
+    """Skips where VTK cannot draw; .ci/run installs what is needed for it."""
     if not canRender():
         pytest.skip("VTK cannot draw here: no EGL, Mesa or display")
+
+
+@pytest.fixture
+def views(scene: Any, drawing: None) -> Any:
+    """The slice views and the 3D view: see rendering.py."""
     return APPLICATION.layoutManager().views
 
 

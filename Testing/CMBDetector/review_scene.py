@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import qt
 import slicer
+from sessions import makeProvenance
 
 from CMBDetectorLib.geometry import Geometry
 from CMBDetectorLib.postprocessing.lesions import find_lesions
@@ -57,29 +59,7 @@ def found(grid: Geometry) -> ReviewSession:
 
 
 def provenance(grid: Geometry) -> Provenance:
-    return Provenance(
-        software_version="0.0.1",
-        library_versions={},
-        platform="test",
-        started_at="2026-01-02T03:04:05+00:00",
-        input_name="Patient A: T2* (2)",
-        input_sha256="0" * 64,
-        input_shape=grid.shape,
-        input_spacing_mm=grid.spacing_mm,
-        input_axis_codes=grid.axis_codes,
-        input_affine=grid.affine.tolist(),
-        volume_index=None,
-        model_id="model",
-        model_version="1.0.0",
-        model_sha256={},
-        device="cpu",
-        device_name="CPU",
-        precision="float32",
-        threshold=0.5,
-        min_volume_mm3=0.0,
-        brain_mask_source="given",
-        brain_volume_ml=1200.0,
-    )
+    return replace(makeProvenance(grid), input_name="Patient A: T2* (2)")
 
 
 def volumeNode(volume: Volume) -> Any:

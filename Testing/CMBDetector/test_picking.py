@@ -12,7 +12,7 @@ from CMBDetectorSlicer import views
 from CMBDetectorSlicer.picking import SlicePicker, lesionAt
 from CMBDetectorSlicer.result_nodes import ResultNodes
 from CMBDetectorSlicer.volumes import worldFromLocal
-from rendering import SliceViews, canRender
+from rendering import SliceViews
 from sessions import addResult, addTransform, addVolume, imageOf, makeGeometry, makeSession, tilt
 
 from CMBDetectorLib.geometry import Geometry
@@ -57,10 +57,8 @@ def testARejectedLesionCanStillBePicked(scene: Any) -> None:
 
 
 @pytest.fixture
-def clicks(scene: Any) -> Iterator[Any]:
+def clicks(scene: Any, drawing: None) -> Iterator[Any]:
     """A view with an interactor, its picker, and what it reported."""
-    if not canRender():
-        pytest.skip("VTK cannot draw on this computer")
     nodes, session = addResult(makeGeometry(), CENTERS)
     slices = SliceViews(slicer.mrmlScene, slicer.app.applicationLogic())
     slices.show(nodes.volumeNode)
@@ -120,9 +118,7 @@ def testNothingIsReportedAfterTheEnd(clicks: Any) -> None:
     assert press((150, 100), (150, 100)) == []
 
 
-def testAllViewsOfTheLayoutAreWatchedOnce(scene: Any) -> None:
-    if not canRender():
-        pytest.skip("VTK cannot draw on this computer")
+def testAllViewsOfTheLayoutAreWatchedOnce(scene: Any, drawing: None) -> None:
     points: list[Any] = []
     picker = SlicePicker(points.append)
     picker.start()
