@@ -50,7 +50,7 @@ def grow_from_seed(
     voxels up to a tolerance. Its volume, drawn over the tolerance, rises slowly while the spot
     fills and has a knee where it leaks. The tolerance is half of the way to the tissue, where the
     edge of a blurred object lies, unless the knee comes before: where at one step the volume at
-    least doubles, into a place as dark as a second spot, such as a vein.
+    least doubles, over a ridge into a place as dark as a second spot, such as a vein.
 
     Parameters
     ----------
@@ -190,11 +190,13 @@ def _before_a_leak(level: FloatArray, values: FloatArray, top: float, depth: flo
     """Voxels up to ``top``, or up to the knee if the flood leaks into another basin before.
 
     All of another basin is reached at one and the same level, that of the lowest pass to it. It
-    counts as one if it has at least as many voxels as the spot and is ``depth`` below the pass.
+    counts as one if it has at least as many voxels as the spot, and the pass is ``depth`` above
+    both: a lower one lies within a spot that is uneven, or that was entered beside its middle.
     """
     heights, counts = np.unique(level[level <= top], return_counts=True)
     already = np.cumsum(counts) - counts
-    for height in heights[1:][counts[1:] >= already[1:]]:
+    is_pass = (counts >= already) & (heights >= heights[0] + depth)
+    for height in heights[is_pass]:
         if values[level == height].min() <= height - depth:
             return np.asarray(level < height)
     return np.asarray(level <= top)

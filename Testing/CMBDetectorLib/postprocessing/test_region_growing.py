@@ -134,6 +134,20 @@ def test_a_darker_vein_next_to_it_is_not_entered() -> None:
     assert not mask[19:].any()
 
 
+def test_an_uneven_spot_is_grown_whole_from_its_side() -> None:
+    """Its darkest voxel is far from the click; no ridge lies between."""
+    geometry = Geometry((40, 40, 20), np.diag([1.0, 1.0, 1.0, 1.0]))
+    array = np.random.default_rng(0).normal(TISSUE, 5, geometry.shape)
+    array[14:20, 14:18, 9:11] = 300
+    array[14, 15, 9] = 290
+    array[17, 16, 10] = 120
+    voxels = grow_from_seed(Volume(array, geometry), [14, 15, 9])
+    mask = mask_of(voxels, geometry.shape)
+    # Up to 5 mm from where it starts.
+    assert mask[14:19, 14:18, 9:11].all()
+    assert not np.delete(mask, np.s_[14:20], axis=0).any()
+
+
 def test_diagonal_contact_is_no_contact() -> None:
     geometry = Geometry((30, 30, 30), np.eye(4))
     part = np.zeros(geometry.shape)
