@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from io import BufferedIOBase
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import nibabel as nib
 import numpy as np
@@ -38,12 +38,34 @@ _DISAGREEMENT_VOXELS = 0.5
 _DRAIN_BYTES = 1 << 20
 
 
-def read_nifti(path: Path, volume_index: int | None) -> StoredImage:
+# What nibabel, gzip and numpy raise where a file is not what its header says.
+_SIGNS_OF_DAMAGE = (
+    ImageFileError,
+    HeaderDataError,
+    HeaderTypeError,
+    EOFError,
+    gzip.BadGzipFile,
+    zlib.error,
+    ValueError,
+    OverflowError,
+    MemoryError,
+    OSError,
+)
+
+
+def read_nifti(
+    path: Path, volume_index: int | None, dtype: npt.DTypeLike | None = np.float32
+) -> StoredImage:
     """Read one volume of a NIfTI file.
 
     Whether the file is compressed and which version it is are told from its bytes, not its name.
     The checksum of compressed files is verified. The affine is nibabel's choice: sform, else
     qform, else voxel sizes alone.
+
+    Parameters
+    ----------
+    dtype
+        Of the array; None: as stored, or float64 where the header scales the values.
 
     Raises
     ------
@@ -52,6 +74,44 @@ def read_nifti(path: Path, volume_index: int | None) -> StoredImage:
     OSError
         If the operating system cannot read it.
     """
+    with _opened(path) as (image, data_stream, files):
+        with _damage_told():
+            voxels = cast("ArrayProxy", image.dataobj)
+            require_real_scalars(voxels.dtype)
+            n_volumes = count_volumes(image.shape)
+            index = choose_volume(n_volumes, volume_index)
+            _check_size(voxels, files[-1])
+            array = _read_volume(voxels, n_volumes, index, dtype)
+            _drain(data_stream)
+        return StoredImage(
+            array=array,
+            affine=np.asarray(image.affine, dtype=np.float64),
+            file_format=type(image).__name__[:6].replace("Nifti", "NIfTI-"),
+            stored_dtype=str(voxels.dtype),
+            n_volumes=n_volumes,
+            files=files,
+            warnings=_orientation_warnings(image.header, image.shape),
+        )
+
+
+def read_nifti_grid(path: Path) -> tuple[tuple[int, ...], FloatArray]:
+    """Shape along the first three axes and affine of a NIfTI file, from its header alone.
+
+    Raises
+    ------
+    InputError
+        If the file is not NIfTI or has fewer than three axes.
+    OSError
+        If the operating system cannot read it.
+    """
+    with _opened(path) as (image, _, _), _damage_told():
+        count_volumes(image.shape)
+        return tuple(image.shape[:3]), np.asarray(image.affine, dtype=np.float64)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[nib.Nifti1Pair, BufferedIOBase, tuple[Path, ...]]]:
+    """The image with its voxels still in the file, their stream, and the file or files."""
     header_path, data_path = _header_and_data(path)
     with ExitStack() as stack:
         stack.enter_context(_quiet_nibabel())
@@ -67,7 +127,7 @@ def read_nifti(path: Path, volume_index: int | None) -> StoredImage:
             )
         else:
             data_stream = stack.enter_context(_decompressed(data_path))
-        try:
+        with _damage_told():
             image = image_class.from_file_map(
                 {
                     "header": FileHolder(fileobj=header_stream),
@@ -75,37 +135,18 @@ def read_nifti(path: Path, volume_index: int | None) -> StoredImage:
                 },
                 mmap=False,
             )
-            voxels = cast("ArrayProxy", image.dataobj)
-            require_real_scalars(voxels.dtype)
-            n_volumes = count_volumes(image.shape)
-            index = choose_volume(n_volumes, volume_index)
-            _check_size(voxels, data_path)
-            array = _read_volume(voxels, n_volumes, index)
-            _drain(data_stream)
-        except (
-            ImageFileError,
-            HeaderDataError,
-            HeaderTypeError,
-            EOFError,
-            gzip.BadGzipFile,
-            zlib.error,
-            ValueError,
-            OverflowError,
-            MemoryError,
-            OSError,
-        ) as error:
-            if isinstance(error, OSError) and error.errno is not None:
-                raise
-            raise _damaged(error) from error
-        return StoredImage(
-            array=array,
-            affine=np.asarray(image.affine, dtype=np.float64),
-            file_format=image_class.__name__[:6].replace("Nifti", "NIfTI-"),
-            stored_dtype=str(voxels.dtype),
-            n_volumes=n_volumes,
-            files=(data_path,) if single_file else (header_path, data_path),
-            warnings=_orientation_warnings(image.header, image.shape),
-        )
+        yield image, data_stream, (data_path,) if single_file else (header_path, data_path)
+
+
+@contextmanager
+def _damage_told() -> Iterator[None]:
+    """Turn what a damaged file makes the libraries raise into an InputError."""
+    try:
+        yield
+    except _SIGNS_OF_DAMAGE as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise _damaged(error) from error
 
 
 def _header_and_data(path: Path) -> tuple[Path, Path]:
@@ -185,14 +226,16 @@ def _check_size(voxels: ArrayProxy, data_path: Path) -> None:
         )
 
 
-def _read_volume(voxels: ArrayProxy, n_volumes: int, index: int) -> npt.NDArray[np.float32]:
-    """One volume, (i, j, k) float32, with the header's slope and intercept applied."""
+def _read_volume(
+    voxels: ArrayProxy, n_volumes: int, index: int, dtype: npt.DTypeLike | None
+) -> npt.NDArray[Any]:
+    """One volume, (i, j, k), with the header's slope and intercept applied."""
     volumes = voxels.reshape((*voxels.shape[:3], n_volumes))
     # A value beyond float32 becomes infinite here and is dealt with as such by the checks.
     with np.errstate(over="ignore"):
         if n_volumes == 1:
-            return np.asarray(volumes, dtype=np.float32)[..., 0]
-        return np.asarray(volumes[..., index], dtype=np.float32)
+            return np.asarray(volumes, dtype=dtype)[..., 0]
+        return np.asarray(volumes[..., index], dtype=dtype)
 
 
 def _drain(stream: BufferedIOBase) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +36,20 @@ _COLOR_KINDS = ("rgb-color", "hsv-color", "xyz-color", "rgba-color", "4-color", 
 _VALUE_KINDS = ("list", "time", "vector", "stub", "scalar", "point", "normal", "none")
 
 
-def read_nrrd(path: Path, volume_index: int | None) -> StoredImage:
+def read_nrrd(
+    path: Path, volume_index: int | None, dtype: npt.DTypeLike | None = np.float32
+) -> StoredImage:
     """Read one volume of a NRRD file.
 
     ``space`` is honored (right/left-anterior-superior, left-posterior-superior, their short forms
     and their -time variants). Where the header does not name such a space, axes are taken as
     left, posterior, superior, which is what ITK and 3D Slicer do, with the warning
     ``no-orientation``. Axes that are not space come last.
+
+    Parameters
+    ----------
+    dtype
+        Of the array; None: as stored.
 
     Raises
     ------
@@ -50,10 +58,52 @@ def read_nrrd(path: Path, volume_index: int | None) -> StoredImage:
     OSError
         If the operating system cannot read it.
     """
+    with _damage_told(), path.open("rb") as stream:
+        header = nrrd.read_header(stream)
+        data = nrrd.read_data(header, stream, str(path))
+    require_real_scalars(data.dtype)
+    axes = _spatial_axes(header, data.ndim)
+    others = [axis for axis in range(data.ndim) if axis not in axes]
+    _refuse_colors(header, others)
+    data = data.transpose(*axes, *others)
+    n_volumes = count_volumes(data.shape)
+    index = choose_volume(n_volumes, volume_index)
+    affine, warnings = _affine(header, axes)
+    data_file = header.get("data file", header.get("datafile"))
+    return StoredImage(
+        array=_volume(data, index, dtype),
+        affine=affine,
+        file_format="NRRD",
+        stored_dtype=str(data.dtype),
+        n_volumes=n_volumes,
+        files=(path,) if data_file is None else (path, path.parent / data_file),
+        warnings=warnings,
+    )
+
+
+def read_nrrd_grid(path: Path) -> tuple[tuple[int, ...], FloatArray]:
+    """Shape along the three axes of space and affine of a NRRD file, from its header alone.
+
+    Raises
+    ------
+    InputError
+        If the file is not NRRD or has fewer than three axes of space.
+    OSError
+        If the operating system cannot read it.
+    """
+    with _damage_told(), path.open("rb") as stream:
+        header = nrrd.read_header(stream)
+        sizes = [int(size) for size in header["sizes"]]
+    axes = _spatial_axes(header, len(sizes))
+    affine, _ = _affine(header, axes)
+    return tuple(sizes[axis] for axis in axes), affine
+
+
+@contextmanager
+def _damage_told() -> Iterator[None]:
+    """Turn what a damaged file makes the libraries raise into an InputError."""
     try:
-        with path.open("rb") as stream:
-            header = nrrd.read_header(stream)
-            data = nrrd.read_data(header, stream, str(path))
+        yield
     except FileNotFoundError as error:
         raise InputError(
             f"the header names a data file that is not there ({error.filename}); "
@@ -76,31 +126,12 @@ def read_nrrd(path: Path, volume_index: int | None) -> StoredImage:
     ) as error:
         raise _damaged(error) from error
 
-    require_real_scalars(data.dtype)
-    axes = _spatial_axes(header, data.ndim)
-    others = [axis for axis in range(data.ndim) if axis not in axes]
-    _refuse_colors(header, others)
-    data = data.transpose(*axes, *others)
-    n_volumes = count_volumes(data.shape)
-    index = choose_volume(n_volumes, volume_index)
-    affine, warnings = _affine(header, axes)
-    data_file = header.get("data file", header.get("datafile"))
-    return StoredImage(
-        array=_volume(data, index),
-        affine=affine,
-        file_format="NRRD",
-        stored_dtype=str(data.dtype),
-        n_volumes=n_volumes,
-        files=(path,) if data_file is None else (path, path.parent / data_file),
-        warnings=warnings,
-    )
 
-
-def _volume(data: npt.NDArray[Any], index: int) -> npt.NDArray[np.float32]:
+def _volume(data: npt.NDArray[Any], index: int, dtype: npt.DTypeLike | None) -> npt.NDArray[Any]:
     position = tuple(int(n) for n in np.unravel_index(index, data.shape[3:], order="F"))
     # A value beyond float32 becomes infinite here and is dealt with as such by the checks.
     with np.errstate(over="ignore"):
-        return np.asarray(data[(slice(None),) * 3 + position], dtype=np.float32)
+        return np.asarray(data[(slice(None),) * 3 + position], dtype=dtype)
 
 
 def _spatial_axes(header: Mapping[str, Any], n_axes: int) -> list[int]:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import errno
 import hashlib
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from CMBDetectorLib.errors import InputError
 from CMBDetectorLib.geometry import Geometry
-from CMBDetectorLib.io.nifti import read_nifti
-from CMBDetectorLib.io.nrrd import read_nrrd
+from CMBDetectorLib.io.nifti import read_nifti, read_nifti_grid
+from CMBDetectorLib.io.nrrd import read_nrrd, read_nrrd_grid
 from CMBDetectorLib.io.stored import StoredImage
 from CMBDetectorLib.results import ResultWarning
 from CMBDetectorLib.volume import Volume
@@ -66,14 +69,10 @@ def read_image(path: Path, *, volume_index: int | None = None) -> LoadedImage:
         If the file is missing, unreadable, damaged, of another kind, without a usable affine, or
         holds several volumes and none was chosen. The message begins with the path.
     """
-    try:
-        stored = _read_stored(path, volume_index)
+    with errors_naming(path):
+        stored = _read_stored(path, volume_index, np.float32)
         geometry = Geometry(stored.array.shape, stored.affine)
         sha256 = _sha256(stored.files)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
-    except OSError as error:
-        raise InputError(f"{path}: {_explain(error)}") from error
     return LoadedImage(
         volume=Volume(stored.array, geometry),
         sha256=sha256,
@@ -103,7 +102,53 @@ def read_mask(path: Path) -> Volume:
     return volume.with_array(np.asarray(inside, dtype=np.bool_))
 
 
-def _read_stored(path: Path, volume_index: int | None) -> StoredImage:
+def read_geometry(path: Path) -> Geometry:
+    """Where the voxels of an image lie, from its header alone.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, of another kind, or without a usable affine. The message begins
+        with the path.
+    """
+    with errors_naming(path):
+        read_grid = read_nrrd_grid if _file_kind(path) == "nrrd" else read_nifti_grid
+        shape, affine = read_grid(path)
+        i, j, k = shape
+        return Geometry((i, j, k), affine)
+
+
+def read_as_stored(path: Path) -> tuple[StoredImage, Geometry]:
+    """The first volume of a file in the type it is stored in; float64 where it is scaled.
+
+    Raises
+    ------
+    InputError
+        As :func:`read_image`, but for several volumes, which are the caller's to judge.
+    """
+    with errors_naming(path):
+        stored = _read_stored(path, 0, None)
+        return stored, Geometry(stored.array.shape, stored.affine)
+
+
+@contextmanager
+def errors_naming(path: Path) -> Iterator[None]:
+    """Errors about a file begin with its path; those of the operating system become ours."""
+    try:
+        yield
+    except InputError as error:
+        raise type(error)(f"{path}: {error}") from error
+    except OSError as error:
+        raise InputError(f"{path}: {_explain(error)}") from error
+
+
+def _read_stored(path: Path, volume_index: int | None, dtype: npt.DTypeLike | None) -> StoredImage:
+    read = read_nrrd if _file_kind(path) == "nrrd" else read_nifti
+    return read(path, volume_index, dtype)
+
+
+def _file_kind(path: Path) -> Literal["nifti", "nrrd"]:
+    """By the name; raises InputError where it can be neither."""
     try:
         status = path.stat()
     except ValueError as error:  # a null character in the path
@@ -113,17 +158,13 @@ def _read_stored(path: Path, volume_index: int | None) -> StoredImage:
     if not stat.S_ISREG(status.st_mode):
         raise InputError("got a device or pipe, expected a NIfTI or NRRD file; save it to disk")
     name = path.name.lower()
-    if name.endswith(NIFTI_SUFFIXES):
-        read = read_nifti
-    elif name.endswith(NRRD_SUFFIXES):
-        read = read_nrrd
-    else:
+    if not name.endswith((*NIFTI_SUFFIXES, *NRRD_SUFFIXES)):
         known = ", ".join((*NIFTI_SUFFIXES, *NRRD_SUFFIXES))
         got = f"the extension {path.suffix!r}" if path.suffix else "no extension"
         raise InputError(f"got {got}, expected one of {known}; {_CONVERT}")
     if status.st_size == 0:
         raise InputError("the file is empty; copy or convert it again")
-    return read(path, volume_index)
+    return "nifti" if name.endswith(NIFTI_SUFFIXES) else "nrrd"
 
 
 def _sha256(files: Iterable[Path]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,11 +20,12 @@ FloatArray = npt.NDArray[np.float64]
 class StoredImage:
     """One volume of an image file as a format's reader hands it on.
 
-    ``array`` is float32 (i, j, k) in the file's own axis order, ``affine`` goes from voxel centers
-    to RAS mm and is not yet validated, ``files`` are all files that hold the image.
+    ``array`` is (i, j, k) in the file's own axis order, float32 unless the reader was asked for
+    the stored type; ``affine`` goes from voxel centers to RAS mm and is not yet validated;
+    ``files`` are all files that hold the image.
     """
 
-    array: npt.NDArray[np.float32]
+    array: npt.NDArray[Any]
     affine: FloatArray
     file_format: str
     stored_dtype: str
