@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from CMBDetectorLib.errors import UsageError
+from CMBDetectorLib.evaluation.lesions import MarkedLesion
+from CMBDetectorLib.evaluation.outcomes import ScanOutcome
 from CMBDetectorLib.io.writing import write_text
 from CMBDetectorLib.models.bundle import ModelBundle, load_bundle
 from CMBDetectorLib.pipeline import detect_volume
@@ -18,7 +20,7 @@ from CMBDetectorLib.postprocessing.lesions import find_lesions
 from CMBDetectorLib.settings import OperatingPoint, Precision
 from CMBDetectorLib.volume import Volume
 from training.cases import Case, case_folders, read_case
-from training.counting import ScanCount, count_scan, f1_score, summarize, true_lesions
+from training.counting import count_scan, f1_score, scan_row, summarize, true_lesions
 
 SWEEP_THRESHOLDS = tuple(round(0.05 * n, 2) for n in range(1, 20))
 
@@ -105,7 +107,7 @@ def evaluate(
         Plain JSON: ``summary`` at the operating point, ``scans`` (per scan), ``sweep`` (summary
         per threshold) and ``chosen_threshold`` (best pooled F1; the highest of equals).
     """
-    counts: dict[float, list[ScanCount]] = {threshold: [] for threshold in thresholds}
+    outcomes: dict[float, list[ScanOutcome]] = {threshold: [] for threshold in thresholds}
     for number, folder in enumerate(folders, start=1):
         started_s = time.monotonic()
         case = read_case(folder)
@@ -121,13 +123,14 @@ def evaluate(
         )
         assert result.probability is not None
         for threshold in thresholds:
-            counts[threshold].append(
+            outcomes[threshold].append(
                 _count(case, result.probability, point, threshold, min_contrast_to_noise)
             )
         seconds = time.monotonic() - started_s
-        print(f"[{number}/{len(folders)}] {_line(counts[point.threshold][-1], case)}", end="")
+        print(f"[{number}/{len(folders)}] {_line(outcomes[point.threshold][-1], case)}", end="")
         print(f"  {seconds:.0f} s", flush=True)
-    best_first = sorted(thresholds, key=lambda t: (f1_score(counts[t]), t), reverse=True)
+    best_first = sorted(thresholds, key=lambda t: (f1_score(outcomes[t]), t), reverse=True)
+    scans = [scan_row(outcome) for outcome in outcomes[point.threshold]]
     return {
         "bundle": bundle.id,
         "version": bundle.version,
@@ -135,11 +138,11 @@ def evaluate(
         "operating_point": asdict(point),
         "min_contrast_to_noise": min_contrast_to_noise,
         "brain_mask": "the case's own" if true_mask else "found by the library",
-        "heads": sorted({count.head for count in counts[point.threshold]}),
-        "summary": summarize(counts[point.threshold]),
+        "heads": sorted({scan["head"] for scan in scans}),
+        "summary": summarize(outcomes[point.threshold]),
         "chosen_threshold": best_first[0],
-        "sweep": [{"threshold": t} | summarize(counts[t]) for t in thresholds],
-        "scans": [asdict(count) for count in counts[point.threshold]],
+        "sweep": [{"threshold": t} | summarize(outcomes[t]) for t in thresholds],
+        "scans": scans,
     }
 
 
@@ -149,10 +152,22 @@ def _count(
     point: OperatingPoint,
     threshold: float,
     min_contrast_to_noise: float,
-) -> ScanCount:
+) -> ScanOutcome:
     detections, _ = find_lesions(probability, replace(point, threshold=threshold))
-    centers = [detection.center_ras_mm for detection in detections]
-    return count_scan(case, centers, true_lesions(case, min_contrast_to_noise))
+    predicted = [
+        MarkedLesion(
+            detection.label,
+            detection.center_ras_mm,
+            score=detection.score,
+            volume_mm3=detection.volume_mm3,
+            n_voxels=detection.n_voxels,
+            equivalent_diameter_mm=detection.equivalent_diameter_mm,
+            max_diameter_mm=detection.max_diameter_mm,
+            elongation=detection.elongation,
+        )
+        for detection in detections
+    ]
+    return count_scan(case, predicted, true_lesions(case, min_contrast_to_noise))
 
 
 def _min_contrast(bundle: ModelBundle, given: float | None) -> float:
@@ -175,11 +190,12 @@ def _spread(folders: Sequence[Path], limit: int | None) -> list[Path]:
     return [folders[int(n * len(folders) / limit)] for n in range(limit)]
 
 
-def _line(count: ScanCount, case: Case) -> str:
+def _line(outcome: ScanOutcome, case: Case) -> str:
     spacing = "x".join(f"{s:.2g}" for s in case.image.geometry.spacing_mm)
     return (
-        f"{count.case_id} ({count.sequence}, {spacing} mm): {count.n_true_positive} found, "
-        f"{count.n_false_positive} false, {count.n_false_negative} missed"
+        f"{case.case_id} ({case.metadata['sequence']}, {spacing} mm): "
+        f"{outcome.n_true_positive} found, {outcome.n_false_positive} false, "
+        f"{outcome.n_false_negative} missed"
     )
 
 

@@ -11,6 +11,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor, nn
 
+from CMBDetectorLib.evaluation.figures import ratio
 from training.configuration import LossSettings
 from training.loss import detection_loss
 from training.targets import IGNORE, LESION
@@ -56,9 +57,9 @@ def validate(
             )
     return {
         "loss": float(np.mean(losses)) if losses else float("nan"),
-        "dice": 2 * overlap / sizes if sizes else float("nan"),
-        "recall": n_found / n_lesions if n_lesions else float("nan"),
-        "false_per_patch": n_false / n_patches if n_patches else float("nan"),
+        "dice": float(ratio(2 * overlap, sizes)),
+        "recall": float(ratio(n_found, n_lesions)),
+        "false_per_patch": float(ratio(n_false, n_patches)),
     }
 
 

@@ -7,7 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from training.counting import ScanCount, count_scan, f1_score, summarize, true_lesions
+from CMBDetectorLib.evaluation.lesions import MarkedLesion
+from CMBDetectorLib.evaluation.outcomes import LesionOutcome, ScanOutcome
+from training.counting import count_scan, f1_score, scan_row, summarize, true_lesions
 
 AFFINE = np.diag([-0.5, 0.5, 2.0, 1.0])
 BALLS = [((6, 6, 0), 3.0, 15.0), ((-6, -6, 0), 3.0, 15.0), ((6, -8, 4), 3.0, 0.5)]
@@ -22,12 +24,16 @@ def at(case, offset_mm) -> tuple[float, ...]:
     return tuple(case.image.geometry.center_ras_mm + np.array(offset_mm))
 
 
+def predictions(case, *offsets_mm) -> list[MarkedLesion]:
+    return [MarkedLesion(n, at(case, offset)) for n, offset in enumerate(offsets_mm, start=1)]
+
+
 def test_true_lesions_are_measured_in_the_truth(case) -> None:
     lesions = true_lesions(case, 2.0)
     assert [lesion.counts for lesion in lesions] == [True, True, False]
     for lesion, (center_mm, diameter_mm, _) in zip(lesions, BALLS, strict=True):
-        assert np.linalg.norm(np.subtract(lesion.center_ras_mm, at(case, center_mm))) < 1.0
-        assert lesion.equivalent_diameter_mm == pytest.approx(diameter_mm, rel=0.3)
+        assert np.linalg.norm(np.subtract(lesion.lesion.center_ras_mm, at(case, center_mm))) < 1.0
+        assert lesion.lesion.equivalent_diameter_mm == pytest.approx(diameter_mm, rel=0.3)
 
 
 def test_lesions_without_a_voxel_stand_where_they_were_meant(case) -> None:
@@ -36,31 +42,58 @@ def test_lesions_without_a_voxel_stand_where_they_were_meant(case) -> None:
     case = replace(case, truth=case.truth.with_array(truth))
     lesion = true_lesions(case, 2.0)[1]
     assert not lesion.counts
-    assert lesion.center_ras_mm == pytest.approx(at(case, BALLS[1][0]))
+    assert lesion.lesion.center_ras_mm == pytest.approx(at(case, BALLS[1][0]))
 
 
 def test_hits_misses_second_hits_and_faint_ones(case) -> None:
-    predicted = [
-        at(case, (6, 5, 0)),  # the first lesion
-        at(case, (6, 8, 0)),  # a second hit on it
-        at(case, (0, 0, 0)),  # nothing there
-        at(case, (6, -8, 5)),  # the faint one
+    predicted = predictions(
+        case,
+        (6, 5, 0),  # the first lesion
+        (6, 8, 0),  # a second hit on it
+        (0, 0, 0),  # nothing there
+        (6, -8, 5),  # the faint one
+    )
+    outcome = count_scan(case, predicted, true_lesions(case, 2.0))
+    assert [(entry.side, entry.outcome, entry.partner) for entry in outcome.lesions] == [
+        ("truth", "found", 1),
+        ("truth", "missed", None),
+        ("truth", "ignored", 4),
+        ("prediction", "true", 1),
+        ("prediction", "second hit", 1),
+        ("prediction", "false", None),
+        ("prediction", "ignored", 3),
     ]
-    count = count_scan(case, predicted, true_lesions(case, 2.0))
-    assert (count.n_true_positive, count.n_false_positive, count.n_false_negative) == (1, 2, 1)
-    assert count.n_uncounted == 1
-    assert [hit for _, hit in count.found] == [True, False]
-    assert count.slice_spacing_mm == 2.0
+    row = scan_row(outcome)
+    assert (row["n_true_positive"], row["n_false_positive"], row["n_false_negative"]) == (1, 2, 1)
+    assert row["n_uncounted"] == 1
+    assert [hit for _, hit in row["found"]] == [True, False]
+    assert row["slice_spacing_mm"] == 2.0
+    assert row["case_id"] == "15-a"
 
 
 def test_nothing_predicted(case) -> None:
-    count = count_scan(case, [], true_lesions(case, 2.0))
-    assert (count.n_true_positive, count.n_false_positive, count.n_false_negative) == (0, 0, 2)
+    outcome = count_scan(case, [], true_lesions(case, 2.0))
+    assert (outcome.n_true_positive, outcome.n_false_positive, outcome.n_false_negative) == (
+        0,
+        0,
+        2,
+    )
+    assert summarize([outcome])["on_faint_lesions"] == 0
 
 
 def scan(tp: int, fp: int, fn: int, *, slices_mm: float = 1.0, diameter_mm: float = 2.5):
-    found = ((diameter_mm, True),) * tp + ((diameter_mm, False),) * fn
-    return ScanCount("x", "15", "SWI", slices_mm, tp, fp, fn, 0, found)
+    origin = (0.0, 0.0, 0.0)
+    kinds = ["found"] * tp + ["missed"] * fn + ["true"] * tp + ["false"] * fp
+    lesions = [
+        LesionOutcome(
+            "truth" if kind in ("found", "missed") else "prediction",
+            MarkedLesion(number, origin, equivalent_diameter_mm=diameter_mm),
+            kind,
+        )
+        for number, kind in enumerate(kinds, start=1)
+    ]
+    attributes = {"head": "15", "sequence": "SWI", "slice_thickness_mm": slices_mm}
+    return ScanOutcome("x", tuple(lesions), attributes=attributes)
 
 
 def test_summary_pools_over_all_scans() -> None:
