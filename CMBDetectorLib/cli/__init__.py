@@ -13,7 +13,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from CMBDetectorLib.cli import check, console, detect, info, models
+from CMBDetectorLib.cli import check, console, detect, evaluate, info, models
 from CMBDetectorLib.errors import Cancelled, CMBDetectorError
 from CMBDetectorLib.version import __version__
 
@@ -26,7 +26,7 @@ def build_parser() -> console.OneLineParser:
     parser = console.OneLineParser(prog="cmbdetector", description=DESCRIPTION, epilog=EPILOG)
     parser.add_argument("--version", action="version", version=f"cmbdetector {__version__}")
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in (detect, check, models, info):
+    for command in (detect, check, evaluate, models, info):
         command.add_parser(subparsers)
     return parser
 
