@@ -1,4 +1,4 @@
-"""``python -m training``: from label maps of heads to a model bundle, one step per command."""
+"""``python -m training``: from label maps and datasets to a model bundle, one step per command."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from CMBDetectorLib.errors import CMBDetectorError
 
 _COMMANDS = {
+    "standardize": ("training.datasets.standardize", "bring a published dataset to one layout"),
+    "analyze": ("training.analysis.command", "measure the lesions of a dataset"),
     "simulate": ("training.simulation.command", "simulate scans of heads with microbleeds"),
     "prepare": ("training.prepare", "bring simulated cases to the model's grid"),
     "train": ("training.train", "train one member of the ensemble"),
@@ -26,8 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     parser = argparse.ArgumentParser(
         prog="python -m training",
-        description="Simulate, prepare, train, evaluate, export: how CMBDetector's models are "
-        "made. Research software; not for clinical use.",
+        description="Standardize and analyze datasets; simulate, prepare, train, evaluate, export: "
+        "how CMBDetector's models are made. Research software; not for clinical use.",
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     asked_for = arguments[0] if arguments else None

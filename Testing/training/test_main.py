@@ -11,7 +11,7 @@ import pytest
 
 from CMBDetectorLib.errors import UsageError
 from CMBDetectorLib.models.networks import build_network
-from training.__main__ import main
+from training.__main__ import _COMMANDS, main
 from training.configuration import parse_config, read_config
 
 CONFIGS = sorted((Path(__file__).parents[2] / "training" / "configs").glob("*.json"))
@@ -25,11 +25,11 @@ def test_help_needs_no_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    for command in ("simulate", "prepare", "train", "evaluate", "export"):
+    for command in _COMMANDS:
         assert command in done.stdout
 
 
-@pytest.mark.parametrize("command", ["prepare", "train", "evaluate", "export"])
+@pytest.mark.parametrize("command", sorted(_COMMANDS))
 def test_every_command_explains_itself(command: str, capsys) -> None:
     with pytest.raises(SystemExit) as stop:
         main([command, "--help"])
