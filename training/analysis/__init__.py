@@ -1,0 +1,1 @@
+"""``python -m training analyze``: what the lesions and scans of a dataset are like."""
