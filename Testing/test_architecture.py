@@ -29,12 +29,16 @@ STAGES = {
 }
 BASE_STAGES = {"io"}
 # The arrows between stages: inference is given a bundle and builds its networks; a review measures
-# what the reader has drawn; a reviewed result is written with its review, and counted by zones.
+# what the reader has drawn; a reviewed result is written with its review, and counted by zones; an
+# evaluation measures and locates the lesions it compares, and its report is written.
 ARROWS = {
     ("inference", "models"),
     ("review", "postprocessing"),
     ("reporting", "review"),
     ("reporting", "anatomy"),
+    ("reporting", "evaluation"),
+    ("evaluation", "postprocessing"),
+    ("evaluation", "anatomy"),
 }
 JOINS = {"pipeline", "cli", "provenance", "__main__", "__init__"}
 SLICER_SIDE = {"CMBDetector", "CMBDetectorSlicer", "slicer", "qt", "ctk", "vtk"}
