@@ -18,6 +18,13 @@ from CMBDetectorLib.version import __version__
 
 if TYPE_CHECKING:
     from CMBDetectorLib.errors import CMBDetectorError
+    from CMBDetectorLib.evaluation.cohort import (
+        CohortEvaluation,
+        EvaluationRequest,
+        evaluate_cohort,
+    )
+    from CMBDetectorLib.evaluation.rule import MatchingRule
+    from CMBDetectorLib.evaluation.summary import summarize_cohort
     from CMBDetectorLib.geometry import Geometry
     from CMBDetectorLib.io.reading import read_image, read_mask
     from CMBDetectorLib.io.writing import write_nifti
@@ -32,10 +39,13 @@ if TYPE_CHECKING:
 __all__ = [
     "CMBDetectorError",
     "CancelToken",
+    "CohortEvaluation",
     "Detection",
     "DetectionRequest",
     "DetectionResult",
+    "EvaluationRequest",
     "Geometry",
+    "MatchingRule",
     "ModelBundle",
     "ProgressEvent",
     "Provenance",
@@ -44,21 +54,26 @@ __all__ = [
     "__version__",
     "detect",
     "detect_volume",
+    "evaluate_cohort",
     "find_bundle",
     "list_bundles",
     "load_bundle",
     "read_image",
     "read_mask",
+    "summarize_cohort",
     "write_nifti",
 ]
 
 _HOME = {
     "CMBDetectorError": "errors",
     "CancelToken": "progress",
+    "CohortEvaluation": "evaluation.cohort",
     "Detection": "results",
     "DetectionRequest": "settings",
     "DetectionResult": "results",
+    "EvaluationRequest": "evaluation.cohort",
     "Geometry": "geometry",
+    "MatchingRule": "evaluation.rule",
     "ModelBundle": "models.bundle",
     "ProgressEvent": "progress",
     "Provenance": "results",
@@ -66,11 +81,13 @@ _HOME = {
     "Volume": "volume",
     "detect": "pipeline",
     "detect_volume": "pipeline",
+    "evaluate_cohort": "evaluation.cohort",
     "find_bundle": "models.library",
     "list_bundles": "models.library",
     "load_bundle": "models.bundle",
     "read_image": "io.reading",
     "read_mask": "io.reading",
+    "summarize_cohort": "evaluation.summary",
     "write_nifti": "io.writing",
 }
 

@@ -68,24 +68,6 @@ class MatchResult:
         """Number of truths without a prediction."""
         return len(self.missed)
 
-    @property
-    def precision(self) -> float:
-        """TP / (TP + FP); NaN where nothing was predicted."""
-        return _ratio(self.n_true_positive, self.n_true_positive + self.n_false_positive)
-
-    @property
-    def recall(self) -> float:
-        """TP / (TP + FN); NaN where there is no true lesion."""
-        return _ratio(self.n_true_positive, self.n_true_positive + self.n_false_negative)
-
-    @property
-    def f1(self) -> float:
-        """Harmonic mean of precision and recall; NaN where either is undefined."""
-        if math.isnan(self.precision) or math.isnan(self.recall):
-            return math.nan
-        tp, fp, fn = self.n_true_positive, self.n_false_positive, self.n_false_negative
-        return 2 * tp / (2 * tp + fp + fn)
-
 
 @dataclass(frozen=True, eq=False)
 class Candidates:
@@ -286,7 +268,3 @@ def _place_in_group(group: npt.NDArray[np.integer]) -> IntArray:
     place = np.empty(len(group), dtype=np.int64)
     place[order] = np.arange(len(group)) - np.repeat(starts, counts)
     return place
-
-
-def _ratio(part: int, whole: int) -> float:
-    return part / whole if whole else math.nan

@@ -17,7 +17,7 @@ from CMBDetectorLib.results import NOT_ASSESSED
 
 RAS_COLUMNS = ("x_ras_mm", "y_ras_mm", "z_ras_mm")
 VOXEL_COLUMNS = ("i", "j", "k")
-SCAN_COLUMNS = ("scan_id", "image", "participant_id", "subject", "subject_id", "case_id")
+SCAN_COLUMNS = ("scan_id", "scan", "image", "participant_id", "subject", "subject_id", "case_id")
 DIAMETER_COLUMNS = ("equivalent_diameter_mm", "diameter_mm")
 _UNKNOWN = frozenset({"", "n/a", "na", "nan", "none"})
 _REJECTED = "rejected"
