@@ -34,7 +34,7 @@ class Detection:
     max_diameter_mm
         Largest distance between two points of the component, voxel edges included.
     elongation
-        Minor over major axis of the ellipsoid with the same second moments: 1 for a ball.
+        Least over major axis of the ellipsoid with the same second moments: 1 for a ball.
     mean_probability, peak_probability
         Over the component's voxels. ``score`` is the value lesions are ranked by.
     flags

@@ -12,6 +12,12 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
+# Workers of pytest-xdist share the processors; left alone, each would compute on all of them. Set
+# before torch is imported, and inherited by the processes that tests start.
+if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
+    threads = (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    os.environ["OMP_NUM_THREADS"] = str(max(1, threads))
+
 AXIS_ORDERS = [
     np.array(list(zip(order, signs, strict=True)), dtype=float)
     for order in itertools.permutations(range(3))

@@ -141,7 +141,8 @@ def test_warnings() -> None:
 
 
 def training_commands() -> list[str]:
-    return re.findall(r"^\S*python -m training (.+)$", section("Training a model"), re.MULTILINE)
+    shown = section("Datasets") + section("Training a model")
+    return re.findall(r"^\S*python -m training (.+)$", shown, re.MULTILINE)
 
 
 @pytest.mark.parametrize("line", training_commands())

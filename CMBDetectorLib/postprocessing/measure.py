@@ -32,7 +32,7 @@ class ComponentMeasures:
     center_ijk, center_ras_mm
         Centre of mass with every voxel weighted alike, shape (n, 3).
     elongation
-        Minor over major axis of the ellipsoid with the same second moments, 0 to 1, shape (n,).
+        Least over major axis of the ellipsoid with the same second moments, 0 to 1, shape (n,).
         The second moment of a voxel itself is included, so that one voxel has that of a box.
     mean_probability, peak_probability
         Shape (n,).

@@ -73,7 +73,7 @@ table.confusion td { text-align: center; min-width: 3.4rem; padding: .45rem .4re
   background: color-mix(in srgb, var(--found) calc(var(--share) * 60%), transparent); }
 table.confusion th { padding-right: .8rem; }
 table.confusion thead th { text-align: center; }
-.figures { display: flex; flex-wrap: wrap; gap: .6rem 1.6rem; align-items: flex-end; }
+.figures { display: flex; flex-wrap: wrap; gap: .6rem 1.6rem; align-items: flex-start; }
 figure { margin: .4rem 0 1rem; }
 .plot { max-width: var(--width); }
 .figures > .plot { flex: 1 1 var(--width); min-width: min(100%, 18rem); }
