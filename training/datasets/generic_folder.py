@@ -10,12 +10,14 @@ Layout: NIfTI files anywhere below the root, each with a name of its own. Beside
   begins with, followed by ``_`` or ``-``. Images without a file are not annotated.
 
 A scan table may say more: the column ``image`` and any of ``participant_id``, ``session``,
-``sequence``, ``center``, ``field_strength_t``, ``echo_time_ms``. Without it each image is a
-participant of its own, called as the image is.
+``sequence``, ``center``, ``field_strength_t``, ``echo_time_ms``. Without it a name as in BIDS,
+``sub-X[_ses-Y]_…``, says whose image it is, so that all images of a person stay on one side of a
+split; any other image is a participant of its own, called as the image is.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +36,9 @@ Row = dict[str, str]
 _SPACE_COLUMNS = (("x_ras_mm", "y_ras_mm", "z_ras_mm"), ("x", "y", "z"))
 _VOXEL_COLUMNS = ("i", "j", "k")
 _ATTRIBUTES = ("field_strength_t", "echo_time_ms")
+_BIDS_NAME = re.compile(r"sub-([A-Za-z0-9]+)(?:_ses-([A-Za-z0-9]+))?(?:_(.+))?")
+# Words in names that say what the column sequence says.
+_SEQUENCE_WORDS = {"t2s", "t2star", "t2starw", "swi", "gre"}
 
 
 @dataclass(frozen=True)
@@ -137,10 +142,13 @@ class GenericFolder:
             )
         points = None if own.listed is None else self._read_points(own.listed, place)
         annotation = self.masks_are if masks else "none" if points is None else "points"
-        session = known.get("session", "").removeprefix("ses-")
+        who = _named_in(stem(image))
+        session = known.get("session", who.session).removeprefix("ses-")
+        participant = known.get("participant_id", who.participant).removeprefix("sub-")
         return SourceScan(
-            participant=bids_label(known.get("participant_id", stem(image)).removeprefix("sub-")),
+            participant=bids_label(participant),
             session=bids_label(session) if session else "",
+            acquisition=who.acquisition,
             sequence=sequence,
             image=image,
             source=place,
@@ -173,6 +181,24 @@ class GenericFolder:
         coordinates = np.array(points, dtype=np.float64).reshape(-1, 3)
         base = self.index_base if frame == "voxel" and self.index_base is not None else 0
         return ListedPoints(coordinates, frame, base)
+
+
+@dataclass(frozen=True)
+class _Named:
+    """Whose image it is, by its name, and what else the name says."""
+
+    participant: str
+    session: str = ""
+    acquisition: str = ""
+
+
+def _named_in(name: str) -> _Named:
+    match = _BIDS_NAME.fullmatch(name)
+    if match is None:
+        return _Named(name)
+    words = [word for word in (match[3] or "").split("_") if word.lower() not in _SEQUENCE_WORDS]
+    rest = "".join(words)
+    return _Named(match[1], match[2] or "", bids_label(rest) if rest else "")
 
 
 def _columns(row: Mapping[str, str]) -> tuple[tuple[str, ...], PointFrame]:

@@ -90,6 +90,29 @@ def test_masks_by_name_and_a_scan_table(images, standardize, tmp_path, head, sav
     assert written.codes() == ["image-missing", "not-annotated"]
 
 
+def test_names_as_in_bids_say_whose_images_they_are(
+    standardize, tmp_path, head, save_nifti
+) -> None:
+    root = tmp_path / "named"
+    names = ("sub-7_ses-1_T2S", "sub-7_ses-2_T2S", "sub-7_run-2_T2S", "sub-8_T2S", "plain")
+    for seed, name in enumerate(names):
+        made = head("left-handed", seed=seed)
+        save_nifti(root / f"{name}.nii.gz", made.array, made.affine)
+    points = write(tmp_path / "points.csv", HEADER, *(f"{name},,," for name in names))
+    written = standardize(
+        root, "--points", points, "--sequence", "T2*", "--split", "train=.5,test=.5"
+    )
+    assert {name: row["participant_id"] for name, row in written.scans.items()} == {
+        "sub-7_ses-1_T2starw": "sub-7",
+        "sub-7_ses-2_T2starw": "sub-7",
+        "sub-7_acq-run2_T2starw": "sub-7",
+        "sub-8_T2starw": "sub-8",
+        "sub-plain_T2starw": "sub-plain",
+    }
+    of_seven = {r["split"] for r in written.scans.values() if r["participant_id"] == "sub-7"}
+    assert len(of_seven) == 1
+
+
 def test_outlines_are_grown(images, standardize, head, save_nifti) -> None:
     made = head("left-handed", seed=0)
     drawing = made.balls.copy()
