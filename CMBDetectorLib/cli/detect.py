@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from CMBDetectorLib.cli.argument_types import not_negative, probability
 from CMBDetectorLib.cli.cancelling import Leftovers, run_cancellable
 from CMBDetectorLib.cli.display import Display, Job, Tally, TerminalDisplay
 from CMBDetectorLib.cli.inputs import (
@@ -58,8 +58,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add("--model", metavar="ID|PATH", help="model bundle (default: the bundled one)")
     add("--device", metavar="D", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     add("--precision", choices=["auto", "fp32", "bf16", "fp16"], default="auto")
-    add("--threshold", metavar="X", type=_probability, help="above 0, up to 1; default: model's")
-    add("--min-volume", metavar="MM3", type=_volume_mm3, help="smallest lesion; default: model's")
+    add("--threshold", metavar="X", type=probability, help="above 0, up to 1; default: model's")
+    add("--min-volume", metavar="MM3", type=not_negative, help="smallest lesion; default: model's")
     add(
         "--progress",
         choices=["auto", "bar", "jsonl", "none"],
@@ -232,24 +232,3 @@ def _check_device(arguments: argparse.Namespace) -> None:
     from CMBDetectorLib.inference.device import resolve_device
 
     resolve_device(arguments.device, arguments.precision)
-
-
-def _probability(text: str) -> float:
-    value = _number(text)
-    if not 0.0 < value <= 1.0:
-        raise argparse.ArgumentTypeError(f"must be above 0 and up to 1, got {text}")
-    return value
-
-
-def _volume_mm3(text: str) -> float:
-    value = _number(text)
-    if not 0.0 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"must be 0 mm³ or more, got {text}")
-    return value
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"must be a number, got {text!r}") from None

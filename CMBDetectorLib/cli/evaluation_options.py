@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import math
 from pathlib import Path
+
+from CMBDetectorLib.cli.argument_types import (
+    not_negative,
+    positive_number,
+    probability,
+    whole_number,
+)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -19,7 +25,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--images", metavar="PATH", type=Path, help="images, to show errors and place voxels")
     add("--regions", metavar="PATH", type=Path, help="label maps of brain regions (FreeSurfer)")
     add("--scan-table", metavar="FILE", type=Path, help="CSV or TSV with a row for each scan")
-    add("--threshold", metavar="X", type=_probability, help="for probability maps as predictions")
+    add("--threshold", metavar="X", type=probability, help="for probability maps as predictions")
     add(
         "--missing-prediction",
         choices=["exclude", "empty"],
@@ -29,7 +35,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--strict", action="store_true", help="problems with the inputs are an error")
     add = parser.add_argument_group("the rule").add_argument
     add("--rule", choices=["center", "overlap"], default="center", help="default: center")
-    add("--tolerance-mm", metavar="MM", type=_not_negative, help="of the center rule; default: 5")
+    add("--tolerance-mm", metavar="MM", type=not_negative, help="of the center rule; default: 5")
     add("--connectivity", type=int, choices=[6, 18, 26], default=6, help="of components")
     add(
         "--lesions",
@@ -37,7 +43,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="what a lesion is in a label map: a component, a value, or told by the map",
     )
-    add("--min-volume", metavar="MM3", type=_not_negative, default=0.0, help="smallest that counts")
+    add("--min-volume", metavar="MM3", type=not_negative, default=0.0, help="smallest that counts")
     add = parser.add_argument_group("the figures").add_argument
     add(
         "--stratum",
@@ -46,44 +52,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="figures by this column of the scan table; may be repeated",
     )
-    add("--resamples", metavar="N", type=_count, default=2000, help="of the bootstrap (2000)")
-    add("--seed", metavar="N", type=_count, default=0, help="of the bootstrap (0)")
+    add("--resamples", metavar="N", type=whole_number, default=2000, help="of the bootstrap (2000)")
+    add("--seed", metavar="N", type=whole_number, default=0, help="of the bootstrap (0)")
     add = parser.add_argument_group("the run").add_argument
     add("-o", "--output-dir", metavar="DIR", type=Path, required=True, help="folder for results")
     add("--no-report", action="store_true", help="no report.html, which needs matplotlib")
     add("--overwrite", action="store_true", help="replace existing results")
-    add("--jobs", metavar="N", type=_positive, help="processes (default: up to 4)")
+    add("--jobs", metavar="N", type=positive_number, help="processes (default: up to 4)")
     add("--progress", choices=["auto", "bar", "none"], default="auto")
-
-
-def _probability(text: str) -> float:
-    value = _number(text)
-    if not 0.0 < value <= 1.0:
-        raise argparse.ArgumentTypeError(f"must be above 0 and up to 1, got {text}")
-    return value
-
-
-def _not_negative(text: str) -> float:
-    value = _number(text)
-    if not 0.0 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"must be 0 or more, got {text}")
-    return value
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"must be a number, got {text!r}") from None
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"must be a whole number from 0, got {text!r}")
-    return int(text)
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number from 1, got {text!r}")
-    return int(text)

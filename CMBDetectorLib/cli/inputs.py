@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from CMBDetectorLib.cli.argument_types import whole_number
 from CMBDetectorLib.errors import InputError, UsageError
 
 # As in CMBDetectorLib.io.reading, which this does not import: --help is quick without numpy.
@@ -46,7 +47,7 @@ def add_image_options(parser: argparse.ArgumentParser) -> None:
         help="NIfTI-1/2 or NRRD magnitude image, or a folder of them",
     )
     add("--brain-mask", metavar="FILE", type=Path, help="brain mask, on any grid in the same space")
-    add("--volume-index", metavar="N", type=_index, help="which volume of a 4D image, from 0")
+    add("--volume-index", metavar="N", type=whole_number, help="which volume of a 4D image, from 0")
 
 
 def refuse_shared_mask(brain_mask: Path | None, n_inputs: int) -> None:
@@ -56,12 +57,6 @@ def refuse_shared_mask(brain_mask: Path | None, n_inputs: int) -> None:
             f"--brain-mask is the mask of one image, got {n_inputs} inputs; "
             "run them one by one, each with its own mask"
         )
-
-
-def _index(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"must be a whole number from 0, got {text!r}")
-    return int(text)
 
 
 def expand_inputs(inputs: Sequence[Path]) -> list[ScanInput]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
+from CMBDetectorLib.evaluation.figures import ratio
 from CMBDetectorLib.evaluation.issues import Issue
 from CMBDetectorLib.evaluation.outcomes import LesionOutcome, ScanOutcome
 from CMBDetectorLib.evaluation.rule import MatchingRule
@@ -170,9 +171,9 @@ def _scan_cells(outcome: ScanOutcome, method: str) -> list[object]:
         len(outcome.of("second hit")),
         sum(entry.side == "truth" for entry in ignored),
         sum(entry.side == "prediction" for entry in ignored),
-        _cell(_ratio(found, found + false)),
-        _cell(_ratio(found, found + missed)),
-        _cell(_ratio(2 * found, 2 * found + false + missed) if has_f1 else math.nan),
+        _cell(float(ratio(found, found + false))),
+        _cell(float(ratio(found, found + missed))),
+        _cell(float(ratio(2 * found, 2 * found + false + missed)) if has_f1 else math.nan),
         difference,
         abs(difference),
         _cell(outcome.whole_mask_dice),
@@ -216,7 +217,3 @@ def _cell(value: float | str | None) -> str:
         return value
     # Rounded first, so that -0.0 is 0.
     return f"{round(value, 6) + 0.0:.10g}" if math.isfinite(value) else ""
-
-
-def _ratio(part: int, whole: int) -> float:
-    return part / whole if whole else math.nan

@@ -113,7 +113,7 @@ def test_one_mask_for_several_inputs_is_refused(tmp_path, capsys):
         (["detect", "a.nii", "-o", "x", "--threshold", "1.01"], "got 1.01"),
         (["detect", "a.nii", "-o", "x", "--threshold", "nan"], "got nan"),
         (["detect", "a.nii", "-o", "x", "--threshold", "much"], "a number, got 'much'"),
-        (["detect", "a.nii", "-o", "x", "--min-volume", "-1"], "0 mm³ or more, got -1"),
+        (["detect", "a.nii", "-o", "x", "--min-volume", "-1"], "0 or more, got -1"),
         (["detect", "a.nii", "-o", "x", "--min-volume", "inf"], "got inf"),
         (["detect", "a.nii", "-o", "x", "--volume-index", "-1"], "from 0, got '-1'"),
         (["detect", "a.nii", "-o", "x", "--precision", "int8"], "invalid choice"),
