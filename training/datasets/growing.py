@@ -28,7 +28,7 @@ From discs in one slice it is .86 and .61, and 2 % are refused; twice as wide an
 
 References
 ----------
-del Pozo Rodeja, "MicrobleedNet", https://github.com/jorgedelpozolerida/MicrobleedNet, 2024 (its
+del Pozo Lérida, "MicrobleedNet", https://github.com/jorgedelpozolerida/MicrobleedNet, 2024 (its
 ``process_masks.py``).
 """
 
