@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import pytest
 from hypothesis import strategies as st
 
 from CMBDetectorLib.evaluation.lesions import MarkedLesion
 from CMBDetectorLib.evaluation.outcomes import LesionOutcome, ScanOutcome
+
+# Tests of this folder share small_scans.
+sys.path.append(str(Path(__file__).parent))
 
 MakeOutcome = Callable[..., ScanOutcome]
 

@@ -8,36 +8,15 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from small_scans import AFFINE, SHAPE, blocks, save, write
 
 from CMBDetectorLib.errors import InputError
 from CMBDetectorLib.evaluation.cohort import CohortEvaluation, EvaluationRequest, evaluate_cohort
 from CMBDetectorLib.evaluation.issues import CODES, INFORMATION
 
-SHAPE = (60, 70, 40)
-AFFINE = np.array([[1.0, 0, 0, -30], [0, 1, 0, -35], [0, 0, 1, -20], [0, 0, 0, 1]])
 # Corner of each 2x2x2 block, by scan: truth and prediction.
 TRUE = {"a": [(10, 10, 10), (40, 50, 20)], "c": [(20, 20, 20)]}
 FOUND = {"a": [(10, 10, 12), (30, 30, 30)], "c": [(20, 20, 20)]}
-
-
-def blocks(corners: list[tuple[int, int, int]]) -> np.ndarray:
-    array = np.zeros(SHAPE, np.int16)
-    for value, (i, j, k) in enumerate(corners, start=1):
-        array[i : i + 2, j : j + 2, k : k + 2] = value
-    return array
-
-
-def save(path: Path, array: np.ndarray, affine: np.ndarray = AFFINE) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    nib.save(nib.Nifti1Image(array, affine, dtype=array.dtype), path)
-    return path
-
-
-def write(path: Path, header: str, rows: list[tuple[object, ...]]) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lines = [header, *(",".join(map(str, row)) for row in rows)]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return path
 
 
 def evaluate(truth: Path, prediction: Path, **options: object) -> CohortEvaluation:

@@ -4,32 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 import pytest
 from nibabel.orientations import apply_orientation, inv_ornt_aff
+from small_scans import AFFINE, blocks, save
 
 from CMBDetectorLib.evaluation.cohort import CohortEvaluation, EvaluationRequest, evaluate_cohort
 from CMBDetectorLib.evaluation.outcomes import ScanOutcome
 
-SHAPE = (60, 70, 40)
-AFFINE = np.array([[1.0, 0, 0, -30], [0, 1, 0, -35], [0, 0, 1, -20], [0, 0, 0, 1]])
 # Corner of each 2x2x2 block.
 TRUE = [(10, 10, 10), (40, 50, 20)]
 FOUND = [(10, 10, 12), (30, 30, 30)]
-
-
-def blocks(corners: list[tuple[int, int, int]]) -> np.ndarray:
-    array = np.zeros(SHAPE, np.int16)
-    for value, (i, j, k) in enumerate(corners, start=1):
-        array[i : i + 2, j : j + 2, k : k + 2] = value
-    return array
-
-
-def save(path: Path, array: np.ndarray, affine: np.ndarray = AFFINE) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    nib.save(nib.Nifti1Image(array, affine, dtype=array.dtype), path)
-    return path
 
 
 def evaluate(truth: Path, prediction: Path) -> CohortEvaluation:
