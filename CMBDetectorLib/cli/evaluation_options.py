@@ -48,6 +48,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add(
         "--stratum",
         metavar="COLUMN",
+        type=str.lower,
         action="append",
         default=[],
         help="figures by this column of the scan table; may be repeated",

@@ -7,6 +7,7 @@ Gorgolewski et al., "The brain imaging data structure", Scientific Data 3, 2016.
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 import re
@@ -56,6 +57,25 @@ def dataset_root(folder: Path) -> Path | None:
     if folder.resolve().parts[-2:] == LESIONS_FOLDER.parts:
         candidates.append(folder.resolve().parents[1])
     return next((root for root in candidates if (root / SCANS_NAME).is_file()), None)
+
+
+def listed_lesions(folder: Path) -> set[Path] | None:
+    """Label maps that the scan table of a standardized dataset names; None where there is none.
+
+    What the table does not name is left from an earlier run, and its scan has changed or gone.
+    """
+    root = dataset_root(folder)
+    if root is None:
+        return None
+    try:
+        with (root / SCANS_NAME).open(encoding="utf-8", newline="") as file:
+            rows = csv.DictReader(file, delimiter="\t")
+            if "lesions" not in (rows.fieldnames or ()):
+                return None
+            names = [row["lesions"] for row in rows if row["lesions"] not in ("", "n/a", None)]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{root / SCANS_NAME}: cannot be read ({error}); make it again") from error
+    return {(root / name).resolve() for name in names}
 
 
 def describes_lesions(path: Path) -> bool:

@@ -15,10 +15,11 @@ case.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import Path, PurePath, PurePosixPath
 
 IMAGE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".hdr", ".img.gz", ".img")
 TABLE_SUFFIXES = (".csv", ".tsv")
@@ -55,6 +56,11 @@ class ScanName:
 
     name: str
     folder: str = ""
+
+    def __post_init__(self) -> None:
+        # macOS writes an umlaut as two characters where others write one.
+        for part in ("name", "folder"):
+            object.__setattr__(self, part, unicodedata.normalize("NFC", getattr(self, part)))
 
     @property
     def place(self) -> str:
@@ -105,6 +111,14 @@ def scan_name(
         return ScanName(name, folder)
     parent, _, own = folder.rpartition("/")
     return ScanName(own or path.parent.resolve().name or file_stem(path), parent)
+
+
+def named_scan(text: str) -> ScanName:
+    """The scan that a table names, by an id or by the path of a file."""
+    path = PurePosixPath(text.replace("\\", "/"))
+    folder = path.parent.as_posix()
+    stem = file_stem(path)
+    return ScanName(strip_words(stem) or stem or text, "" if folder == "." else folder)
 
 
 def strip_words(stem: str, words: frozenset[str] = LESION_WORDS) -> str:

@@ -164,10 +164,10 @@ def files_for_scans(
     for some, endings in rounds:
         file_names = [scan_name(file, path, endings) for file in some]
         for which in (0, -1):
-            rows = [row for row, file in enumerate(found) if file is None]
-            wanted = [names[row][which] for row in rows]
-            for place, match in match_names(wanted, file_names).pairs:
-                found[rows[place]] = some[match]
+            # All scans take part each time: a file of one that has its own is no other's.
+            wanted = [own[which] for own in names]
+            for row, match in match_names(wanted, file_names).pairs:
+                found[row] = found[row] or some[match]
     return found
 
 

@@ -19,6 +19,8 @@ RAS_COLUMNS = ("x_ras_mm", "y_ras_mm", "z_ras_mm")
 VOXEL_COLUMNS = ("i", "j", "k")
 SCAN_COLUMNS = ("scan_id", "scan", "image", "participant_id", "subject", "subject_id", "case_id")
 DIAMETER_COLUMNS = ("equivalent_diameter_mm", "diameter_mm")
+_PERSON_COLUMNS = ("participant_id", "subject", "subject_id")
+_SESSION_COLUMNS = ("session_id", "session")
 _UNKNOWN = frozenset({"", "n/a", "na", "nan", "none"})
 _REJECTED = "rejected"
 
@@ -137,12 +139,16 @@ def read_scores(path: Path) -> dict[int, float] | None:
     columns, lines = read_table(path)
     if not {"lesion", "score"} <= set(columns):
         return None
+    scores: dict[int, float] = {}
     with errors_naming(path):
-        return {
-            int(_number(cells, "lesion", line)): _number(cells, "score", line)
-            for line, cells in lines
-            if cells.get("lesion", "").lower() not in _UNKNOWN
-        }
+        for line, cells in lines:
+            number = _whole_number(cells, "lesion", line)
+            if number is None:
+                continue
+            if number in scores:
+                raise InputError(f"lesion {number} is there twice, in line {line} again; keep one")
+            scores[number] = _number(cells, "score", line)
+    return scores
 
 
 def read_table(path: Path) -> tuple[tuple[str, ...], list[tuple[int, dict[str, str]]]]:
@@ -250,15 +256,19 @@ def _point(line: int, cells: Mapping[str, str], columns: Sequence[str]) -> Point
         raise InputError(f"line {line} has no position; complete or remove it")
     column = scan_column(columns)
     scan = cells[column] if column else None
-    if scan == "":
+    if scan is not None and scan.lower() in _UNKNOWN:
         raise InputError(f"line {line} names no scan in the column {column}; complete it")
-    number = _number(cells, "lesion", line)
+    if scan is not None and column in _PERSON_COLUMNS:
+        session = next((cells[name] for name in _SESSION_COLUMNS if name in cells), "")
+        if session.lower() not in _UNKNOWN:
+            scan = f"sub-{scan.removeprefix('sub-')}_ses-{session.removeprefix('ses-')}"
+    number = _whole_number(cells, "lesion", line)
     diameter = next((name for name in DIAMETER_COLUMNS if name in cells), DIAMETER_COLUMNS[0])
     n_voxels = _number(cells, "n_voxels", line)
     return PointRow(
         line=line,
         scan=scan,
-        number=None if math.isnan(number) else int(number),
+        number=number,
         ras_mm=ras_mm,
         ijk=ijk,
         score=_number(cells, "score", line),
@@ -298,3 +308,13 @@ def _number(cells: Mapping[str, str], name: str, line: int) -> float:
     if not math.isfinite(value):
         raise InputError(f"line {line}: {name} is a finite number, got {text!r}")
     return value
+
+
+def _whole_number(cells: Mapping[str, str], name: str, line: int) -> int | None:
+    """None where it is unknown."""
+    value = _number(cells, name, line)
+    if math.isnan(value):
+        return None
+    if not value.is_integer():
+        raise InputError(f"line {line}: {name} is a whole number, got {cells[name]!r}")
+    return int(value)

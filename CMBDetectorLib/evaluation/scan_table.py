@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from CMBDetectorLib.errors import InputError
-from CMBDetectorLib.evaluation.names import ScanName, file_stem, match_names, strip_words
+from CMBDetectorLib.evaluation.names import ScanName, match_names, named_scan
 from CMBDetectorLib.evaluation.points import read_table
 from CMBDetectorLib.io.reading import errors_naming
 
@@ -103,8 +103,7 @@ def _name(text: str, key: str, line: int) -> ScanName:
         raise InputError(f"line {line} has no {key}; complete or remove it")
     if key == "participant_id":
         return ScanName(text if text.lower().startswith("sub-") else f"sub-{text}")
-    stem = file_stem(Path(text))
-    return ScanName(strip_words(stem) or stem)
+    return named_scan(text)
 
 
 def _subject(name: str) -> str:

@@ -30,8 +30,8 @@ from CMBDetectorLib.evaluation.names import (
     is_brain_mask,
     is_lesion_name,
     is_probability,
+    named_scan,
     scan_name,
-    strip_words,
 )
 from CMBDetectorLib.evaluation.outcomes import Side
 from CMBDetectorLib.evaluation.points import (
@@ -47,6 +47,7 @@ _OWN_RESULT = re.compile(
     re.IGNORECASE,
 )
 # What a scan's lesions are taken from, best first.
+_OF_AN_EVALUATION = frozenset({"scan_id", "method", "side", "outcome"})
 _LABELS, _SEGMENTS, _POINTS, _PROBABILITY = range(4)
 
 
@@ -169,13 +170,13 @@ def _from_table(path: Path, side: Side) -> Source:
         return Source(path, side, (SourceScan(scan_name(path), path, is_table=True),), True)
     table = read_points(path)
     rows: dict[str, list[PointRow]] = {}
-    names: dict[str, str] = {}
+    names: dict[str, ScanName] = {}
     for row in table.rows:
-        name = strip_words(file_stem(Path(row.scan or ""))) or (row.scan or "")
-        names.setdefault(name.casefold(), name)
-        rows.setdefault(name.casefold(), []).append(row)
+        name = named_scan(row.scan or "")
+        names.setdefault(name.place, name)
+        rows.setdefault(name.place, []).append(row)
     scans = [
-        SourceScan(ScanName(names[key]), path, True, tuple(rows[key]), has_scores=table.has_scores)
+        SourceScan(names[key], path, True, tuple(rows[key]), has_scores=table.has_scores)
         for key in rows
     ]
     return Source(path, side, tuple(scans), is_cohort_table=True, has_scores=table.has_scores)
@@ -197,7 +198,7 @@ def _from_folder(path: Path, side: Side, *, takes_probability: bool) -> Source:
     cohort_tables: list[Path] = []
     for table in files_below(root, TABLE_SUFFIXES):
         columns = _columns(table)
-        if columns is None:
+        if columns is None or set(columns) >= _OF_AN_EVALUATION:
             left_out.append(table)
         elif are_points(columns):
             (tables if scan_column(columns) is None else cohort_tables).append(table)
@@ -207,6 +208,12 @@ def _from_folder(path: Path, side: Side, *, takes_probability: bool) -> Source:
     candidates += [_table_candidate(table, root) for table in tables]
     if not takes_probability:
         candidates = [one for one in candidates if one.rank != _PROBABILITY]
+    if not candidates and len(cohort_tables) > 1:
+        named = ", ".join(table.name for table in cohort_tables[:3])
+        raise InputError(
+            f"{path}: got {len(cohort_tables)} tables of a whole cohort ({named}), expected one; "
+            "name the one to take"
+        )
     if not candidates:
         raise InputError(
             f"{path}: no lesions are in this folder; expected label maps ending in "
@@ -235,6 +242,10 @@ def _from_folder(path: Path, side: Side, *, takes_probability: bool) -> Source:
 def _lesion_images(root: Path) -> tuple[list[Path], list[Path]]:
     """The maps of lesions below a folder, and the images that are none."""
     images = [path for path in image_files(root) if not is_brain_mask(file_stem(path))]
+    listed = bids.listed_lesions(root)
+    if listed is not None:
+        not_listed = [path for path in images if path.resolve() not in listed]
+        return [path for path in images if path.resolve() in listed], not_listed
     probabilities = [path for path in images if is_probability(file_stem(path))]
     images = [path for path in images if path not in set(probabilities)]
     for says_so in (bids.describes_lesions, lambda path: is_lesion_name(file_stem(path))):

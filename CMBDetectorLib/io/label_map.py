@@ -108,7 +108,9 @@ def _refuse_layers(stored: StoredImage) -> None:
 def _whole(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     if values.dtype.kind == "b":
         return values.view(np.uint8)
-    if values.dtype.kind == "i" and values.size and int(values.min()) < 0:
+    is_negative = values.dtype.kind == "i" and values.size and int(values.min()) < 0
+    is_too_large = values.dtype == np.uint64 and int(values.max(initial=0)) > np.iinfo(np.int64).max
+    if is_negative or is_too_large:
         raise _out_of_range(float(values.min()), float(values.max()))
     return values
 

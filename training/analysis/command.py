@@ -146,6 +146,13 @@ def _find(args: argparse.Namespace) -> tuple[list[str], list[ScanSource]]:
     if not sources:
         raise InputError("the datasets hold no scan; check the folders")
     if args.regions is not None:
+        ids = [source.scan_id for source in sources]
+        shared = sorted({name for name in ids if ids.count(name) > 1})
+        if shared:
+            raise UsageError(
+                f"several datasets have a scan {shared[0]!r}, and --regions cannot tell whose map "
+                "is whose; analyze them one by one"
+            )
         regions = find_regions(args.regions, [source.scan_id for source in sources])
         sources = [replace(source, regions=regions.get(source.scan_id)) for source in sources]
     return names, sources

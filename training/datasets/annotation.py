@@ -24,6 +24,7 @@ IntArray = npt.NDArray[np.int64]
 
 _SAME_GRID_VOXELS = 0.1
 _MASK_THRESHOLD = 0.5
+_LARGEST_INT32 = int(np.iinfo(np.int32).max)
 _LARGEST_INT16 = int(np.iinfo(np.int16).max)
 _RULE = MatchingRule()
 
@@ -149,6 +150,10 @@ def label_lesions(
         labels = array.astype(np.int64)
         # An evaluation of the copy has to find the same lesions.
         if formed_by(Volume(labels, Geometry(labels.shape, np.eye(4))), _RULE) == "values":
+            if above.max() > _LARGEST_INT32:
+                _, order = np.unique(labels, return_inverse=True)
+                remark = "the mask has values that are no numbers of lesions; numbered anew from 1"
+                return _smallest(order.reshape(labels.shape)), len(above), remark
             return _smallest(labels), len(above), ""
     components, n_lesions = ndimage.label(inside)
     if is_whole and len(above) <= 1:

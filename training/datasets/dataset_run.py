@@ -9,7 +9,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from CMBDetectorLib.errors import InputError, OutputError
+from CMBDetectorLib.errors import InputError, OutputError, UsageError
 from CMBDetectorLib.reporting.tables import format_rows
 from training.datasets.checks import (
     LEFT_OUT,
@@ -31,7 +31,7 @@ from training.datasets.layout import (
     format_table,
 )
 from training.datasets.mismatches import MISMATCH_COLUMNS
-from training.datasets.scan_job import ScanOutcome, standardize_scan
+from training.datasets.scan_job import ScanOutcome, finished_record, standardize_scan
 from training.datasets.source import Adapter, SourceScan
 from training.datasets.splits import (
     SplitEntry,
@@ -98,6 +98,11 @@ def standardize_dataset(
         If it cannot be written to.
     """
     _check_request(split)
+    if output.resolve().is_relative_to(source.resolve()):
+        raise UsageError(
+            f"{output} lies inside of {source}, where it would be taken for a part of it; give "
+            "another output folder"
+        )
     found = list(adapter.scans(source))
     issues = [entry for entry in found if isinstance(entry, DatasetIssue)]
     scans = [entry for entry in found if isinstance(entry, SourceScan)]
@@ -115,13 +120,15 @@ def standardize_dataset(
     issues += [issue for outcome in outcomes for issue in outcome.issues]
     records = {o.record.scan_id: o.record for o in outcomes if o.record is not None}
     in_source = {scan.scan_id for scan in scans}
-    for scan_id, record in writer.records().items():
+    for scan_id in writer.records():
         if scan_id not in in_source:
             text = f"{scan_id} was made by an earlier run and is not in the source any more"
             issues.append(DatasetIssue("not-in-source", text, scan_id=scan_id))
-        elif limit is not None and scan_id not in {scan.scan_id for scan in wanted}:
-            records.setdefault(scan_id, record)
-            issues += record.issues
+    for scan in scans[len(wanted) :]:
+        kept = finished_record(scan, writer)
+        if kept is not None:
+            records[scan.scan_id] = kept
+            issues += kept.issues
     ordered = [records[scan_id] for scan_id in sorted(records)]
     hashes = {record.scan_id: record.row["image_sha256"] for record in ordered}
     issues += duplicate_images(hashes)
@@ -230,9 +237,13 @@ def _strata(rows: Sequence[Row]) -> dict[str, str]:
 
 
 def _given_splits(path: Path, participants: Sequence[str]) -> dict[str, str]:
-    given = {
-        "sub-" + name.removeprefix("sub-"): split for name, split in read_split_file(path).items()
-    }
+    given: dict[str, str] = {}
+    for name, split in read_split_file(path).items():
+        full = "sub-" + name.removeprefix("sub-")
+        if given.setdefault(full, split) != split:
+            raise InputError(
+                f"{path}: participant {full} is in {given[full]} and in {split}; keep one"
+            )
     missing = [name for name in participants if name not in given]
     if missing:
         raise InputError(

@@ -76,6 +76,8 @@ class DatasetWriter:
             If it cannot be written to.
         """
         description = self.root / DESCRIPTION_NAME
+        if self.root.exists() and not self.root.is_dir():
+            raise UsageError(f"{self.root} is a file, expected a folder; give another output")
         if self._records.is_dir():
             stored = _read_json(self._records / "dataset.json").get("layout")
             if stored not in (None, layout):
@@ -120,7 +122,8 @@ class DatasetWriter:
         record = self._read_record(self._records / f"{scan_id}.json")
         if record is None or record.fingerprint != fingerprint:
             return None
-        return record if all((self.root / name).is_file() for name in record.files) else None
+        paths = [self.root / name for name in record.files]
+        return record if all(p.is_file() and p.stat().st_size for p in paths) else None
 
     def records(self) -> dict[str, ScanRecord]:
         """All finished scans by their names."""

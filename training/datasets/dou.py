@@ -83,6 +83,7 @@ class Dou:
             return DatasetIssue("annotation-missing", text, relative(image, root))
         try:
             points, n_listed = read_points(listed)
+            listed_points = ListedPoints(points, "voxel", index_base=1)
         except InputError as error:
             return DatasetIssue("unreadable-annotation", f"{error}; left out", place)
         assumed = DatasetIssue(
@@ -94,7 +95,7 @@ class Dou:
             image=image,
             source=relative(image, root),
             annotation="points",
-            points=ListedPoints(points, "voxel", index_base=1),
+            points=listed_points,
             n_listed=n_listed,
             spacing_mm=self.spacing_mm if image.suffix == ".mat" else None,
             attributes=_ATTRIBUTES,

@@ -17,6 +17,7 @@ split; any other image is a participant of its own, called as the image is.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -36,7 +37,7 @@ Row = dict[str, str]
 _SPACE_COLUMNS = (("x_ras_mm", "y_ras_mm", "z_ras_mm"), ("x", "y", "z"))
 _VOXEL_COLUMNS = ("i", "j", "k")
 _ATTRIBUTES = ("field_strength_t", "echo_time_ms")
-_BIDS_NAME = re.compile(r"sub-([A-Za-z0-9]+)(?:_ses-([A-Za-z0-9]+))?(?:_(.+))?")
+_BIDS_NAME = re.compile(r"sub-([a-z0-9]+)(?:_ses-([a-z0-9]+))?(?:_(.+))?", re.IGNORECASE)
 # Words in names that say what the column sequence says.
 _SEQUENCE_WORDS = {"t2s", "t2star", "t2starw", "swi", "gre"}
 
@@ -98,9 +99,10 @@ class GenericFolder:
         for path in lost:
             text = "no image has this name or its beginning; left out"
             yield DatasetIssue("image-missing", text, relative(path, root))
-        for name in sorted(set(listed) - set(images)):
-            text = f"the table of points names {name}, which is not there; left out"
-            yield DatasetIssue("image-missing", text)
+        for table, rows in (("table of points", listed), ("scan table", facts)):
+            for name in sorted(set(rows) - set(images)):
+                text = f"the {table} names {name}, which is not there; left out"
+                yield DatasetIssue("image-missing", text)
         for name, image in images.items():
             own = _Rows(facts.get(name, [{}]), listed.get(name), masks[name], brains[name])
             yield self._scan(image, relative(image, root), own)
@@ -110,6 +112,7 @@ class GenericFolder:
             raise InputError(f"{root} is no folder, expected one with NIfTI files")
         apart = [f.resolve() for f in (self.masks, self.brain_masks) if f is not None]
         folders = [root, *(path for path in sorted(root.rglob("*")) if path.is_dir())]
+        folders = [f for f in folders if not _is_hidden(f.relative_to(root))]
         images: dict[str, Path] = {}
         for folder in folders:
             if any(folder.resolve().is_relative_to(other) for other in apart):
@@ -157,8 +160,22 @@ class GenericFolder:
             points=points,
             brain_mask=brains[0] if brains else None,
             center=known.get("center", ""),
-            attributes={key: known[key] for key in _ATTRIBUTES if key in known},
+            attributes={
+                key: self._number(known, key, place) for key in _ATTRIBUTES if key in known
+            },
         )
+
+    def _number(self, known: Row, key: str, place: str) -> str:
+        try:
+            is_usable = 0 < float(known[key]) < math.inf
+        except ValueError:
+            is_usable = False
+        if not is_usable:
+            raise InputError(
+                f"{self.scan_table}: {key} of {place} is {known[key]!r}, expected a number above 0 "
+                "without its unit, or n/a"
+            )
+        return known[key]
 
     def _read_points(self, rows: Sequence[Row], place: str) -> ListedPoints:
         columns, frame = _columns(rows[0])
@@ -173,7 +190,10 @@ class GenericFolder:
             if not any(cells):
                 continue
             try:
-                points.append([float(cell) for cell in cells])
+                point = [float(cell) for cell in cells]
+                if not all(map(math.isfinite, point)):
+                    raise ValueError("not finite")
+                points.append(point)
             except ValueError as error:
                 raise InputError(
                     f"{self.points}: a row of {place} has {', '.join(cells)}, expected 3 numbers"
@@ -201,6 +221,10 @@ def _named_in(name: str) -> _Named:
     return _Named(match[1], match[2] or "", bids_label(rest) if rest else "")
 
 
+def _is_hidden(place: Path) -> bool:
+    return any(part.startswith(".") for part in place.parts)
+
+
 def _columns(row: Mapping[str, str]) -> tuple[tuple[str, ...], PointFrame]:
     for names in _SPACE_COLUMNS:
         if all(name in row for name in names):
@@ -221,6 +245,11 @@ def _by_image(path: Path, images: Mapping[str, Path]) -> dict[str, list[Row]]:
         raise InputError(f"{path} has no column image, expected the name of a file in each row")
     by_image: dict[str, list[Row]] = {}
     for cells in rows[1:]:
+        if any(cells[len(header) :]):
+            raise InputError(
+                f"{path}: a row has more cells than the table has columns ({', '.join(cells)}); "
+                "write numbers with a point, or separate columns by semicolons"
+            )
         row = dict(zip(header, [*cells, *[""] * len(header)], strict=False))
         name = row["image"].replace("\\", "/").rpartition("/")[2]
         # A name may hold dots: an ending is taken off only where the name is not found as it is.

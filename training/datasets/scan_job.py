@@ -78,6 +78,14 @@ def standardize_scan(scan: SourceScan, root: Path) -> ScanOutcome:
     return ScanOutcome(record, issues, False, f"{scan.scan_id}: {told}")
 
 
+def finished_record(scan: SourceScan, writer: DatasetWriter) -> ScanRecord | None:
+    """What an earlier run wrote of a scan, if its source is still the same; else None."""
+    try:
+        return writer.find(scan.scan_id, _fingerprint(scan))
+    except InputError:
+        return None
+
+
 def _left_out(scan: SourceScan, issue: DatasetIssue) -> ScanOutcome:
     issue = replace(issue, scan_id=scan.scan_id)
     raw = (*scan.issues, issue)

@@ -180,13 +180,13 @@ def nifti_files(folder: Path) -> list[Path]:
     return sorted(
         path
         for path in folder.iterdir()
-        if path.name.endswith((".nii", ".nii.gz")) and not path.name.startswith(".")
+        if path.name.lower().endswith((".nii", ".nii.gz")) and not path.name.startswith(".")
     )
 
 
 def stem(path: Path) -> str:
     """Name without ``.nii`` or ``.nii.gz``, or without its last ending."""
     for suffix in (".nii.gz", ".nii"):
-        if path.name.endswith(suffix):
-            return path.name.removesuffix(suffix)
+        if path.name.lower().endswith(suffix):
+            return path.name[: -len(suffix)]
     return path.stem

@@ -82,8 +82,20 @@ def load_image(scan: SourceScan) -> SourceImage:
     issues += check_grid(volume.geometry, scan.source)
     cleared, found = clear_background(volume.array, scan.source)
     if stored.dtype.kind == "f":
-        stored, _ = clear_background(stored, scan.source)
+        stored = _with_zero_background(stored, scaling)
     return SourceImage(volume.with_array(cleared), stored, scaling, (*issues, *found))
+
+
+def _with_zero_background(
+    stored: npt.NDArray[Any], scaling: tuple[float, float] | None
+) -> npt.NDArray[Any]:
+    """Background without a value becomes the stored number that means 0."""
+    cleared, _ = clear_background(stored, "")
+    if scaling is None:
+        return cleared
+    slope, intercept = scaling
+    was_cleared = np.isfinite(cleared) & ~np.isfinite(stored)
+    return np.where(was_cleared, stored.dtype.type(-intercept / slope), cleared)
 
 
 def write_image(image: SourceImage, path: Path) -> None:

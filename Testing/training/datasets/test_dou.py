@@ -18,7 +18,7 @@ from training.datasets.dou import Dou
 @pytest.fixture
 def publish(tmp_path: Path, head, save_nifti) -> Callable[..., Path]:
     def make(affine: np.ndarray | str) -> Path:
-        root = tmp_path / "cmb-3dcnn-data"
+        root = tmp_path / "source" / "cmb-3dcnn-data"
         made = head(affine, seed=1, dtype=np.int16)
         save_nifti(root / "nii" / "01.nii", made.array, made.affine)
         (root / "ground_truth").mkdir()

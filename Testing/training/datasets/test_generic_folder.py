@@ -150,3 +150,66 @@ def test_images_of_one_name_are_refused(images, standardize, capsys, head, save_
     save_nifti(images / "again" / "a.nii", made.array, made.affine)
     assert standardize(images, "--layout", "generic", "--sequence", "SWI").code == 3
     assert "same name" in capsys.readouterr().err
+
+
+def test_decimal_commas_are_not_taken_for_columns(images, standardize, tmp_path, capsys) -> None:
+    points = write(tmp_path / "points.csv", HEADER, "a,12,0,14,0,12,0")
+    assert standardize(images, "--points", points, "--sequence", "SWI").code == 3
+    assert "more cells" in capsys.readouterr().err
+
+
+def test_a_scan_table_that_names_no_image_is_told(images, standardize, tmp_path) -> None:
+    points = write(tmp_path / "points.csv", HEADER, "a,,,")
+    table = write(tmp_path / "table.csv", "image,participant_id", "aa,P1")
+    written = standardize(images, "--points", points, "--scan-table", table, "--sequence", "SWI")
+    assert "image-missing" in written.codes()
+
+
+@pytest.mark.parametrize("value", ["3T", "nan", "-5"])
+def test_a_field_strength_that_is_no_number(images, standardize, tmp_path, capsys, value) -> None:
+    points = write(tmp_path / "points.csv", HEADER, "a,,,")
+    table = write(tmp_path / "table.csv", "image,field_strength_t", f"a,{value}")
+    options = ("--points", points, "--scan-table", table, "--sequence", "SWI")
+    assert standardize(images, *options).code == 3
+    assert "without its unit" in capsys.readouterr().err
+
+
+def test_hidden_folders_are_left_out_and_endings_may_be_capital(
+    images, standardize, tmp_path, head, save_nifti
+) -> None:
+    made = head("left-handed", seed=5)
+    save_nifti(images / ".cache" / "hidden.nii.gz", made.array, made.affine)
+    save_nifti(images / "upper.nii.gz", made.array, made.affine)
+    (images / "upper.nii.gz").rename(images / "upper.NII.GZ")
+    points = write(tmp_path / "points.csv", HEADER, "upper,,,")
+    written = standardize(images, "--points", points, "--sequence", "SWI")
+    assert "sub-upper_swi" in written.scans
+    assert "sub-hidden_swi" not in written.scans
+
+
+def test_an_output_inside_of_the_source_is_refused(images, standardize, tmp_path, capsys) -> None:
+    points = write(tmp_path / "points.csv", HEADER, "a,,,")
+    options = ("--points", points, "--sequence", "SWI")
+    assert standardize(images, *options, output=images / "out").code == 2
+    assert "inside" in capsys.readouterr().err
+
+
+def test_a_file_that_was_emptied_is_made_again(images, standardize, tmp_path) -> None:
+    points = write(tmp_path / "points.csv", HEADER, "a,,,")
+    options = ("--points", points, "--sequence", "SWI")
+    first = standardize(images, *options)
+    copy = first.root / first.scans["sub-a_swi"]["image"]
+    content = copy.read_bytes()
+    copy.write_bytes(b"")
+    standardize(images, *options)
+    assert copy.read_bytes() == content
+
+
+def test_a_participant_on_two_sides_under_two_spellings(
+    images, standardize, tmp_path, capsys
+) -> None:
+    points = write(tmp_path / "points.csv", HEADER, "a,,,")
+    splits = write(tmp_path / "splits.csv", "participant_id,split", "a,train", "sub-a,test")
+    options = ("--points", points, "--sequence", "SWI", "--split-file", splits)
+    assert standardize(images, *options).code == 3
+    assert "is in train and in test" in capsys.readouterr().err
