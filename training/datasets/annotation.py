@@ -101,12 +101,15 @@ def read_on_grid(
         text = f"{error}; left out".replace(str(path), path.name)
         raise LeftOutError(DatasetIssue("unreadable-annotation", text, source)) from error
     own = loaded.volume.geometry
-    array = np.nan_to_num(loaded.volume.array, nan=0.0)
+    array = np.nan_to_num(loaded.volume.array, nan=0.0, posinf=0.0, neginf=0.0)
+    n_missing = int(np.count_nonzero(~np.isfinite(loaded.volume.array)))
+    text = f"{n_missing} voxels of {path.name} are NaN or infinite; taken for background"
+    told = [DatasetIssue("nan-background", text, source)] if n_missing else []
     if own.is_close(geometry, tolerance_voxels=_SAME_GRID_VOXELS):
-        return array, []
+        return array, told
     if own.shape == geometry.shape and any(w.code == "no-orientation" for w in loaded.warnings):
         text = f"{path.name} has no orientation; it was laid on its image voxel by voxel"
-        return array, [DatasetIssue("mask-without-orientation", text, source)]
+        return array, [*told, DatasetIssue("mask-without-orientation", text, source)]
     if own.shape == geometry.shape:
         drift = own.ijk_to_ras_mm((0, 0, 0)) - geometry.ijk_to_ras_mm((0, 0, 0))
         got = f"lies elsewhere (its first voxel {np.linalg.norm(drift):.1f} mm away)"

@@ -52,7 +52,7 @@ PROBLEMS = {
     "not-in-source": "a scan of an earlier run is no longer in the source; it is not in the table",
 }
 NOTES = {
-    "nan-background": "the background had no value; it is 0 in the copy",
+    "nan-background": "the background, or voxels of a mask, had no value; they are 0 in the copy",
     "index-base-assumed": "the list does not say whether its first voxel is 0 or 1",
     "not-annotated": "nobody looked for lesions in this scan",
     "real-lesions-added": "a synthetic scan also has the real lesions of the scan it was made from",

@@ -83,6 +83,18 @@ def test_grids(tmp_path: Path, some_affine: np.ndarray, save_nifti) -> None:
         assert caught.value.issue.code == "mask-on-another-grid"
 
 
+@pytest.mark.parametrize("missing", [np.nan, np.inf, -np.inf])
+def test_mask_voxels_without_a_value_are_background_and_told(
+    tmp_path: Path, save_nifti, some_affine, missing: float
+) -> None:
+    array = mask_of((1, 1)).astype(np.float32)
+    array[8] = missing
+    path = save_nifti(tmp_path / "a.nii", array, some_affine)
+    values, issues = read_on_grid(path, Geometry((12, 6, 6), some_affine), "x")
+    np.testing.assert_array_equal(values, mask_of((1, 1)))
+    assert [issue.code for issue in issues] == ["nan-background"]
+
+
 def test_an_empty_mask_of_counted_lesions_is_told(tmp_path: Path, save_nifti, some_affine) -> None:
     path = save_nifti(tmp_path / "a.nii", mask_of(), some_affine)
     image = Volume(mask_of((1, 5)), Geometry((12, 6, 6), some_affine))
