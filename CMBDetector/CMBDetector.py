@@ -32,8 +32,9 @@ susceptibility-weighted MRI, lists them, and lets a reader accept, reject, corre
 and export the result.</p>
 <p><b>Research software. Not for clinical use.</b></p>
 <p>Select a scan, click <i>Detect CMBs</i>, and work through the list with the keys Y, N, U and
-Space. The first run asks before it installs the Python packages it needs. A sample scan is in the
-Sample Data module. See the
+Space. Side and region of each lesion are read from the anatomy, which is found in the scan, or
+taken from a segmentation or label map; a question mark means low confidence. The first run asks
+before it installs the Python packages it needs. A sample scan is in the Sample Data module. See the
 <a href="https://github.com/CMBDetector/CMBDetector/blob/main/docs/slicer.md">user's guide</a>.</p>
 """
 ACKNOWLEDGEMENT = """

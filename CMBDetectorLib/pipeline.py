@@ -8,11 +8,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from CMBDetectorLib.errors import InputError
+from CMBDetectorLib.anatomical_map import (
+    NO_ANATOMY,
+    NO_NETWORK,
+    Anatomy,
+    find_anatomy,
+    given_anatomy,
+    load_anatomy_model,
+    place_lesions,
+    read_anatomy,
+)
+from CMBDetectorLib.errors import InputError, ModelError
 from CMBDetectorLib.io.reading import read_image, read_mask
 from CMBDetectorLib.models.library import find_bundle
 from CMBDetectorLib.postprocessing.lesions import find_lesions
 from CMBDetectorLib.preflight import (
+    check_anatomy_choice,
     check_outputs,
     require_inference_packages,
     resolve_operating_point,
@@ -24,16 +35,19 @@ from CMBDetectorLib.preprocessing.resample import resample
 from CMBDetectorLib.progress import CancelToken, ProgressCallback, ProgressReporter
 from CMBDetectorLib.provenance import InputRecord, array_sha256, describe_run, timestamp
 from CMBDetectorLib.reporting.outputs import planned_outputs, write_outputs
-from CMBDetectorLib.results import DetectionResult, ResultWarning
-from CMBDetectorLib.settings import DetectionRequest, Precision
+from CMBDetectorLib.results import NO_ANATOMY_NETWORK, DetectionResult, ResultWarning
+from CMBDetectorLib.settings import AnatomyChoice, DetectionRequest, Precision
 from CMBDetectorLib.volume import Volume
 
 if TYPE_CHECKING:
+    from CMBDetectorLib.inference.device import ComputeDevice
+    from CMBDetectorLib.models.anatomy_bundle import AnatomyBundle
     from CMBDetectorLib.models.bundle import ModelBundle
 
 # Shares of the time of a run with the bundled model on two processor cores.
 STAGE_WEIGHTS = {
     "read": 3.0,
+    "anatomy": 12.0,
     "brain mask": 8.0,
     "prepare": 3.0,
     "inference": 75.0,
@@ -41,14 +55,17 @@ STAGE_WEIGHTS = {
     "lesions": 3.0,
     "write": 6.0,
 }
+WHOLE_IMAGE = "whole image"
+"""Source of the brain mask where no brain was found, and that is no error."""
 
 
 @dataclass(frozen=True)
 class Scan:
-    """An image that has been read and found usable, and the user's brain mask for it."""
+    """An image that has been read and found usable, and what the user has given for it."""
 
     volume: Volume
     user_mask: Volume | None
+    anatomy: Anatomy
     record: InputRecord
     warnings: tuple[ResultWarning, ...]
 
@@ -59,6 +76,7 @@ class Assessment:
 
     volume: Volume
     brain: BrainMask
+    anatomy: Anatomy
     warnings: tuple[ResultWarning, ...]
 
 
@@ -72,8 +90,9 @@ def assess(
     """Read an image, find its brain, and judge whether it can be searched; needs no torch.
 
     The first steps of :func:`detect`: the same image is refused for the same reasons, and the
-    warnings are those of a run, apart from warnings that only the computation can give. Nothing
-    is written.
+    warnings are those of a run, apart from warnings that only the computation can give. With the
+    anatomy ``auto`` the brain is found by a quick method instead of the network that
+    :func:`detect` uses, and it is no error if that finds none. Nothing is written.
 
     Raises
     ------
@@ -82,20 +101,24 @@ def assess(
     Cancelled
         After ``cancel`` was set.
     """
+    check_anatomy_choice(request)
     weights = {stage: STAGE_WEIGHTS[stage] for stage in ("read", "brain mask")}
     reporter = ProgressReporter(weights, on_progress, cancel)
     bundle = bundle or find_bundle(request.model)
     with reporter.stage("read", f"reading {request.input_path.name}"):
         scan = _read_scan(request)
     with _errors_naming(request.input_path):
-        brain, warnings = _assess(scan, bundle, reporter)
-    return Assessment(scan.volume, brain, _distinct(warnings))
+        brain, warnings = _assess(
+            scan, scan.anatomy, bundle, reporter, needs_brain=request.anatomy != "auto"
+        )
+    return Assessment(scan.volume, brain, scan.anatomy, _distinct(warnings))
 
 
 def detect(
     request: DetectionRequest,
     *,
     bundle: ModelBundle | None = None,
+    anatomy_bundle: AnatomyBundle | None = None,
     on_progress: ProgressCallback | None = None,
     cancel: CancelToken | None = None,
 ) -> DetectionResult:
@@ -105,6 +128,8 @@ def detect(
     ----------
     bundle
         A model that is loaded already, used instead of ``request.model``.
+    anatomy_bundle
+        An anatomy model that is loaded already; used where the request's anatomy is ``auto``.
     on_progress
         Called in this thread with every step.
     cancel
@@ -117,7 +142,9 @@ def detect(
     Cancelled
         After ``cancel`` was set; nothing has been written.
     """
-    reporter = ProgressReporter(STAGE_WEIGHTS, on_progress, cancel)
+    check_anatomy_choice(request)
+    anatomy_bundle = _anatomy_bundle(request, anatomy_bundle)
+    reporter = ProgressReporter(_stage_weights(anatomy_bundle), on_progress, cancel)
     paths = None
     if request.output_dir is not None:
         paths = planned_outputs(
@@ -125,6 +152,7 @@ def detect(
             request.output_dir,
             save_probability=request.save_probability,
             save_segmentation=request.save_segmentation,
+            save_anatomy=request.save_anatomy,
         )
         check_outputs(paths.all_paths(), overwrite=request.overwrite)
     bundle = bundle or find_bundle(request.model)
@@ -132,7 +160,7 @@ def detect(
     with reporter.stage("read", f"reading {request.input_path.name}"):
         scan = _read_scan(request)
     with _errors_naming(request.input_path):
-        result = _search(scan, bundle, request, reporter)
+        result = _search(scan, bundle, anatomy_bundle, request, reporter)
     if paths is not None:
         with reporter.stage("write", "writing the results"):
             write_outputs(result, scan.volume, paths, reporter=reporter)
@@ -145,6 +173,8 @@ def detect_volume(
     bundle: ModelBundle,
     *,
     brain_mask: Volume | None = None,
+    anatomy: AnatomyChoice | Volume = "auto",
+    anatomy_bundle: AnatomyBundle | None = None,
     name: str = "array",
     device: str = "auto",
     precision: Precision = "auto",
@@ -156,22 +186,51 @@ def detect_volume(
 ) -> DetectionResult:
     """Find microbleeds in an array; the same path as :func:`detect`, without files.
 
-    ``brain_mask`` may lie on any grid in the same space. Raises as :func:`detect` does.
+    ``brain_mask`` and a label map as ``anatomy`` may lie on any grid in the same space. Raises as
+    :func:`detect` does.
     """
     request = DetectionRequest(
         input_path=Path(name),
+        anatomy="none" if isinstance(anatomy, Volume) else anatomy,
         device=device,
         precision=precision,
         threshold=threshold,
         min_volume_mm3=min_volume_mm3,
         save_probability=keep_probability,
     )
-    reporter = ProgressReporter(STAGE_WEIGHTS, on_progress, cancel)
+    check_anatomy_choice(request)
+    anatomy_bundle = _anatomy_bundle(request, anatomy_bundle)
+    reporter = ProgressReporter(_stage_weights(anatomy_bundle), on_progress, cancel)
+    given = NO_ANATOMY
     with reporter.stage("read", "checking the image"):
         sha256 = array_sha256(volume.array)
         valid, warnings = validate_volume(volume)
-    scan = Scan(valid, brain_mask, InputRecord(name, sha256), warnings)
-    return _search(scan, bundle, request, reporter)
+        if isinstance(anatomy, Volume):
+            given = given_anatomy(anatomy, valid.geometry)
+    scan = Scan(valid, brain_mask, given, InputRecord(name, sha256), warnings)
+    return _search(scan, bundle, anatomy_bundle, request, reporter)
+
+
+def _anatomy_bundle(request: DetectionRequest, given: AnatomyBundle | None) -> AnatomyBundle | None:
+    """The network that is to find the anatomy; None where none is asked for, or there is none."""
+    if request.anatomy != "auto":
+        return None
+    bundle = given or load_anatomy_model()
+    if bundle is None and request.save_anatomy:
+        raise ModelError(
+            f"{NO_ANATOMY_NETWORK}, so there is no anatomy to save; give a label map (--anatomy "
+            "FILE), or leave out --save-anatomy"
+        )
+    return bundle
+
+
+def _stage_weights(anatomy_bundle: AnatomyBundle | None) -> dict[str, float]:
+    """Of the stages of a run; the anatomy is a stage where a network finds it."""
+    return {
+        stage: weight
+        for stage, weight in STAGE_WEIGHTS.items()
+        if stage != "anatomy" or anatomy_bundle is not None
+    }
 
 
 def _read_scan(request: DetectionRequest) -> Scan:
@@ -182,40 +241,75 @@ def _read_scan(request: DetectionRequest) -> Scan:
     if request.brain_mask_path is not None:
         with _errors_naming(request.brain_mask_path):
             user_mask = read_mask(request.brain_mask_path)
+    anatomy = NO_ANATOMY
+    if isinstance(request.anatomy, Path):
+        anatomy = read_anatomy(request.anatomy, volume.geometry)
     record = InputRecord(request.input_path.name, loaded.sha256, loaded.volume_index)
-    return Scan(volume, user_mask, record, loaded.warnings + warnings)
+    return Scan(volume, user_mask, anatomy, record, loaded.warnings + warnings)
 
 
 def _assess(
-    scan: Scan, bundle: ModelBundle, reporter: ProgressReporter
+    scan: Scan,
+    anatomy: Anatomy,
+    bundle: ModelBundle,
+    reporter: ProgressReporter,
+    *,
+    needs_brain: bool = True,
 ) -> tuple[BrainMask, tuple[ResultWarning, ...]]:
     """The brain, and the warnings from reading to here."""
     with reporter.stage("brain mask", "finding the brain"):
-        brain = find_brain(scan.volume, scan.user_mask)
+        try:
+            brain = find_brain(
+                scan.volume,
+                scan.user_mask,
+                anatomy.used_map,
+                anatomy_source=f"anatomy {'file' if anatomy.is_given else 'network'}",
+            )
+        except InputError:
+            if needs_brain or scan.user_mask is not None:
+                raise
+            brain = _whole_image(scan.volume)
         suitability = assess_suitability(scan.volume, brain.mask, bundle.training_range)
-    return brain, scan.warnings + brain.warnings + suitability
+    return brain, scan.warnings + anatomy.warnings + brain.warnings + suitability
+
+
+def _whole_image(volume: Volume) -> BrainMask:
+    message = "no brain was found in the image; all of it that is not 0 is taken for one"
+    warning = ResultWarning("no-brain-found", message)
+    return BrainMask(volume.with_array(volume.array != 0), WHOLE_IMAGE, (warning,))
 
 
 def _search(
-    scan: Scan, bundle: ModelBundle, request: DetectionRequest, reporter: ProgressReporter
+    scan: Scan,
+    bundle: ModelBundle,
+    anatomy_bundle: AnatomyBundle | None,
+    request: DetectionRequest,
+    reporter: ProgressReporter,
 ) -> DetectionResult:
     """From a usable image to its lesions; the image's own grid comes back in the result."""
     started_at = timestamp()
     operating_point = resolve_operating_point(request, bundle.operating_point)
     require_inference_packages()
-    brain, warnings = _assess(scan, bundle, reporter)
+    anatomy, compute = scan.anatomy, None
+    if request.anatomy == "auto" and anatomy_bundle is None:
+        anatomy = NO_NETWORK
+    elif anatomy_bundle is not None:
+        with reporter.stage("anatomy", "finding the structures of the brain"):
+            compute = _resolve_device(request)
+            anatomy = find_anatomy(scan.volume, anatomy_bundle, compute, reporter)
+    brain, warnings = _assess(scan, anatomy, bundle, reporter, needs_brain=not anatomy.is_doubted)
     with reporter.stage("prepare", "preparing the image for the model"):
         prepared = prepare(scan.volume, brain.mask, bundle.preprocessing)
     with reporter.stage("inference", "looking for microbleeds"):
-        from CMBDetectorLib.inference.device import resolve_device
         from CMBDetectorLib.inference.ensemble import predict
 
-        compute = resolve_device(request.device, request.precision)
+        compute = compute or _resolve_device(request)
         prediction = predict(prepared.image, prepared.mask, bundle, compute, reporter)
     with reporter.stage("restore", "returning to the image's own grid"):
         probability = resample(prediction.probability, scan.volume.geometry)
     with reporter.stage("lesions", "measuring lesions"):
-        detections, label_map = find_lesions(probability, operating_point)
+        candidates, label_map = find_lesions(probability, operating_point)
+        detections, label_map, dropped = place_lesions(candidates, label_map, anatomy)
     return DetectionResult(
         detections=detections,
         label_map=label_map,
@@ -225,6 +319,7 @@ def _search(
             record=scan.record,
             volume=scan.volume,
             brain=brain,
+            anatomy=anatomy.record,
             bundle=bundle,
             compute=compute,
             operating_point=operating_point,
@@ -234,7 +329,15 @@ def _search(
         ),
         warnings=_distinct(warnings + compute.warnings + prediction.warnings),
         probability=probability if request.save_probability else None,
+        dropped=dropped,
+        anatomy=anatomy.label_map,
     )
+
+
+def _resolve_device(request: DetectionRequest) -> ComputeDevice:
+    from CMBDetectorLib.inference.device import resolve_device
+
+    return resolve_device(request.device, request.precision)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from CMBDetectorLib.errors import MissingDependencyError, OutputError, UsageError
-from CMBDetectorLib.settings import DetectionRequest, OperatingPoint
+from CMBDetectorLib.settings import ANATOMY_CHOICES, DetectionRequest, OperatingPoint
 
 INFERENCE_PACKAGES = ("torch", "monai", "safetensors")
 
@@ -34,6 +34,20 @@ def resolve_operating_point(request: DetectionRequest, default: OperatingPoint) 
     if not 0.0 <= volume_mm3 < float("inf"):
         raise UsageError(f"the minimum volume is 0 mm³ or more, got {volume_mm3}")
     return OperatingPoint(threshold=float(threshold), min_volume_mm3=float(volume_mm3))
+
+
+def check_anatomy_choice(request: DetectionRequest) -> None:
+    """Raise UsageError if the anatomy is no choice, or is to be saved where there is none."""
+    if not isinstance(request.anatomy, Path) and request.anatomy not in ANATOMY_CHOICES:
+        raise UsageError(
+            f"the anatomy is {', '.join(ANATOMY_CHOICES)} or the path of a label map, "
+            f"got {request.anatomy!r}"
+        )
+    if request.save_anatomy and request.anatomy == "none":
+        raise UsageError(
+            "the anatomy is to be saved and there is to be none; leave out one of --anatomy none "
+            "and --save-anatomy"
+        )
 
 
 def check_outputs(paths: Sequence[Path], *, overwrite: bool) -> None:

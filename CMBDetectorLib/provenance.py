@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import platform
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +43,16 @@ class InputRecord:
     name: str
     sha256: str
     volume_index: int | None = None
+
+
+@dataclass(frozen=True)
+class AnatomyRecord:
+    """Which anatomical label map was used; see :class:`~CMBDetectorLib.results.Provenance`."""
+
+    source: str = "none"
+    name: str = ""
+    model_sha256: Mapping[str, str] = field(default_factory=dict)
+    file_sha256: str = ""
 
 
 def array_sha256(array: npt.NDArray[Any]) -> str:
@@ -84,6 +95,7 @@ def describe_run(
     record: InputRecord,
     volume: Volume,
     brain: BrainMask,
+    anatomy: AnatomyRecord,
     bundle: ModelBundle,
     compute: ComputeDevice,
     operating_point: OperatingPoint,
@@ -123,4 +135,8 @@ def describe_run(
             "inference": statistics,
         },
         stage_seconds=stage_seconds,
+        anatomy_source=anatomy.source,
+        anatomy_name=anatomy.name,
+        anatomy_model_sha256=dict(anatomy.model_sha256),
+        anatomy_file_sha256=anatomy.file_sha256,
     )

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from CMBDetectorLib.volume import Volume
+from CMBDetectorLib.zones import Zone, zone_of
 
 RESULT_SCHEMA_VERSION = 1
 NOT_ASSESSED = "not assessed"
+NO_ANATOMY_NETWORK = "no anatomy network is installed"
+"""Name of the anatomy where one was to be found automatically, and nothing can find it."""
 UNEXPECTED_CONTRAST = "unexpected-contrast"
 """Code of the warning that the image is not what models are trained on."""
 
@@ -37,8 +41,22 @@ class Detection:
         Least over major axis of the ellipsoid with the same second moments: 1 for a ball.
     mean_probability, peak_probability
         Over the component's voxels. ``score`` is the value lesions are ranked by.
+    hemisphere, region
+        Side, and region by MARS; from the anatomy or a reader. ``"not assessed"`` if neither tells.
     flags
-        Remarks such as ``"over 10 mm"``.
+        Remarks such as ``"over 10 mm"`` or ``"in ventricle"``.
+    bombs_region
+        Region by BOMBS.
+    structure, structure_shares
+        The structure of the anatomical label map with the largest share, by FreeSurfer's name, and
+        the fraction of the lesion's voxels in each, largest first.
+    distance_to_ventricle_mm, distance_to_brain_surface_mm
+        From the center to the lateral ventricle (0 within it) and to what is outside of the brain
+        (0 there); None where the anatomy does not tell.
+    location_confidence
+        Of the region: ``"high"``, ``"low"``, or empty where it is not from the anatomy.
+    region_is_approximate
+        Whether the region is a lobe by an approximation, without a cortical parcellation.
     """
 
     label: int
@@ -55,6 +73,18 @@ class Detection:
     hemisphere: str = NOT_ASSESSED
     region: str = NOT_ASSESSED
     flags: tuple[str, ...] = ()
+    bombs_region: str = NOT_ASSESSED
+    structure: str = NOT_ASSESSED
+    structure_shares: tuple[tuple[str, float], ...] = ()
+    distance_to_ventricle_mm: float | None = None
+    distance_to_brain_surface_mm: float | None = None
+    location_confidence: str = ""
+    region_is_approximate: bool = False
+
+    @property
+    def zone(self) -> Zone:
+        """The zone (MARS) that the region belongs to."""
+        return zone_of(self.region)
 
     @property
     def score(self) -> float:
@@ -62,9 +92,13 @@ class Detection:
         return (self.mean_probability + self.peak_probability) / 2
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain types for JSON; tuples become lists."""
+        """Plain types for JSON; tuples become lists, the shares of structures an object."""
         # Not asdict(), which copies deeply: a review saves a thousand of these at every key.
-        plain = vars(self) | {"score": self.score}
+        plain = vars(self) | {
+            "structure_shares": dict(self.structure_shares),
+            "score": self.score,
+            "zone": self.zone,
+        }
         return {
             key: list(value) if isinstance(value, tuple) else value for key, value in plain.items()
         }
@@ -73,7 +107,8 @@ class Detection:
     def from_dict(cls, plain: dict[str, Any]) -> Detection:
         """The inverse of :meth:`to_dict`; keys of later versions are ignored.
 
-        A probability of None, which is how JSON documents have NaN, is read as NaN.
+        What earlier versions did not have may be missing. A probability of None, which is how JSON
+        documents have NaN, is read as NaN.
         """
         known = {f.name for f in fields(cls)}
         values: dict[str, Any] = {
@@ -84,7 +119,28 @@ class Detection:
         for key in ("mean_probability", "peak_probability"):
             if key in values and values[key] is None:
                 values[key] = math.nan
+        if isinstance(values.get("structure_shares"), Mapping):
+            values["structure_shares"] = tuple(values["structure_shares"].items())
         return cls(**values)
+
+
+@dataclass(frozen=True)
+class DroppedDetection:
+    """A candidate that is no lesion of the result, and why; its label is 0, it is in no map."""
+
+    detection: Detection
+    reason: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain types for JSON."""
+        plain = self.detection.to_dict()
+        del plain["label"]
+        return {"reason": self.reason, **plain}
+
+    @classmethod
+    def from_dict(cls, plain: dict[str, Any]) -> DroppedDetection:
+        """The inverse of :meth:`to_dict`."""
+        return cls(Detection.from_dict({**plain, "label": 0}), plain["reason"])
 
 
 @dataclass(frozen=True)
@@ -106,7 +162,12 @@ class ResultWarning:
 
 @dataclass(frozen=True)
 class Provenance:
-    """How a result came about, enough to repeat it."""
+    """How a result came about, enough to repeat it.
+
+    ``anatomy_source`` is ``"none"``, ``"user file"``, ``"network"``, or ``"network, not used"``
+    where the network's map was doubted. ``anatomy_name`` is then the file's name, or the model's id
+    and version; the hashes are of the file, or of the model's files.
+    """
 
     software_version: str
     library_versions: dict[str, str]
@@ -131,6 +192,10 @@ class Provenance:
     brain_volume_ml: float
     settings: dict[str, Any] = field(default_factory=dict)
     stage_seconds: dict[str, float] = field(default_factory=dict)
+    anatomy_source: str = "none"
+    anatomy_name: str = ""
+    anatomy_model_sha256: dict[str, str] = field(default_factory=dict)
+    anatomy_file_sha256: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain types for JSON; tuples become lists."""
@@ -154,7 +219,10 @@ class DetectionResult:
     """Lesions, their label map on the input's grid, and how they came about.
 
     ``label_map`` holds 0 and each detection's ``label``; ``probability`` (float32, same grid) is
-    kept only on request; ``brain_mask`` (bool, same grid) is the mask that was used.
+    kept only on request; ``brain_mask`` (bool, same grid) is the mask that was used. ``dropped``
+    are candidates that the anatomy shows outside of the brain. ``anatomy`` is the label map in
+    FreeSurfer's values on a grid of its own, None without one; whether it was used,
+    ``provenance.anatomy_source`` tells.
     """
 
     detections: tuple[Detection, ...]
@@ -163,6 +231,13 @@ class DetectionResult:
     provenance: Provenance
     warnings: tuple[ResultWarning, ...] = ()
     probability: Volume | None = None
+    dropped: tuple[DroppedDetection, ...] = ()
+    anatomy: Volume | None = None
+
+    @property
+    def has_anatomy(self) -> bool:
+        """Whether places of lesions were sought: with a label map that was not doubted."""
+        return self.provenance.anatomy_source in ("user file", "network")
 
     @property
     def is_conclusive(self) -> bool:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 GridKind = Literal["isotropic", "in_plane"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
+AnatomyChoice = Literal["auto", "none"]
+ANATOMY_CHOICES: tuple[AnatomyChoice, ...] = get_args(AnatomyChoice)
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,11 @@ class DetectionRequest:
         Id of an installed bundle, or a path to one; None for the bundled default.
     brain_mask_path
         Brain mask on any grid in the same space; None to find the brain in the image.
+    anatomy
+        Where lesions lie is told by: ``auto``, a network's label map; a file with a label map in
+        FreeSurfer's values (those of SynthSeg and FastSurfer), on any grid in the same space; or
+        ``none``, and every region is "not assessed". The map is also the brain mask, where none is
+        given.
     volume_index
         Which volume of a 4D image to use, from 0.
     device
@@ -88,14 +95,16 @@ class DetectionRequest:
         ``auto`` takes reduced precision where the hardware has it and it is safe.
     threshold, min_volume_mm3
         Operating point; None for the bundle's own.
-    save_probability, save_segmentation
-        Write the probability map, and a segmentation for 3D Slicer, beside the other results.
+    save_probability, save_segmentation, save_anatomy
+        Write the probability map, a segmentation for 3D Slicer, and the anatomical label map,
+        beside the other results.
     """
 
     input_path: Path
     output_dir: Path | None = None
     model: str | None = None
     brain_mask_path: Path | None = None
+    anatomy: AnatomyChoice | Path = "auto"
     volume_index: int | None = None
     device: str = "auto"
     precision: Precision = "auto"
@@ -103,4 +112,5 @@ class DetectionRequest:
     min_volume_mm3: float | None = None
     save_probability: bool = False
     save_segmentation: bool = False
+    save_anatomy: bool = False
     overwrite: bool = False

@@ -17,6 +17,10 @@ _COMMANDS = {
     "train": ("training.train", "train one member of the ensemble"),
     "evaluate": ("training.evaluate", "run a model on whole cases and count what it finds"),
     "export": ("training.export", "write trained members as a model bundle"),
+    "anatomy-heads": ("training.anatomy.heads", "simulate heads for the anatomy network"),
+    "anatomy-train": ("training.anatomy.train", "train the anatomy network"),
+    "anatomy-export": ("training.anatomy.export", "write the anatomy network as a bundle"),
+    "anatomy-measure": ("training.anatomy.measure", "measure the anatomy network"),
 }
 
 

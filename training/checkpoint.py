@@ -52,8 +52,9 @@ def save_checkpoint(folder: Path, state: TrainingState, facts: dict[str, Any]) -
     path = folder / CHECKPOINT_NAME
     partial = folder / f".{CHECKPOINT_NAME}.partial"
     try:
+        # Copies, as MONAI's DynUNet has tensors under several names, which safetensors refuses.
         safetensors.torch.save_file(
-            {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
+            {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()},
             partial,
             metadata={_STATE_KEY: json.dumps(plain)},
         )

@@ -116,6 +116,7 @@ def evaluate(
             case.image,
             bundle,
             brain_mask=mask,
+            anatomy="none",
             name=case.case_id,
             device=device,
             precision=precision,

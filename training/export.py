@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from torch import nn
 
 from CMBDetectorLib.errors import UsageError
 from CMBDetectorLib.models.bundle import ModelBundle, write_bundle
@@ -123,16 +124,18 @@ def export(
     return write_bundle(
         output,
         manifest,
-        [average_weights(config, folder) for folder in members],
+        [average_weights(build_network(config.network_def), folder) for folder in members],
         model_card=model_card(manifest),
-        license_text=_license_text(),
+        license_text=license_text(),
         overwrite=overwrite,
     )
 
 
-def average_weights(config: TrainingConfig, folder: Path) -> dict[str, npt.NDArray[Any]]:
-    """The averaged weights of a trained member, by the names of the network's state."""
-    network = build_network(config.network_def)
+def average_weights(network: nn.Module, folder: Path) -> dict[str, npt.NDArray[Any]]:
+    """The averaged weights in a training's output folder, by the names of the network's state.
+
+    ``network`` is of the kind that was trained; it takes the weights over.
+    """
     load_average(folder, network)
     return {
         name: np.asarray(tensor.detach().numpy()) for name, tensor in network.state_dict().items()
@@ -158,6 +161,23 @@ def read_metrics(paths: Sequence[Path]) -> dict[str, Any]:
                 "python -m training evaluate --output"
             ) from error
     return metrics
+
+
+def license_text() -> str:
+    """The project's license, which goes into every bundle.
+
+    Raises
+    ------
+    UsageError
+        Outside a clone of the repository.
+    """
+    try:
+        return _LICENSE_FILE.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UsageError(
+            f"cannot read {_LICENSE_FILE}, the license of the bundle: {error.strerror}; "
+            "export from a clone of the repository"
+        ) from error
 
 
 def _check_member(folder: Path, facts: Mapping[str, Any], config: TrainingConfig) -> None:
@@ -190,13 +210,3 @@ def _training_data(config: TrainingConfig, facts: Sequence[Mapping[str, Any]]) -
             for fact in facts
         ],
     }
-
-
-def _license_text() -> str:
-    try:
-        return _LICENSE_FILE.read_text(encoding="utf-8")
-    except OSError as error:
-        raise UsageError(
-            f"cannot read {_LICENSE_FILE}, the license of the bundle: {error.strerror}; "
-            "export from a clone of the repository"
-        ) from error

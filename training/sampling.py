@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ from training.prepare import IndexArray, read_prepared
 
 FloatPatch = npt.NDArray[np.float32]
 LabelPatch = npt.NDArray[np.uint8]
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -123,11 +124,11 @@ class PatchSampler:
 
 
 def prefetched(
-    make: Callable[[int], Batch], first: int, ahead: int = 3
-) -> Generator[Batch, None, None]:
+    make: Callable[[int], Made], first: int, ahead: int = 3
+) -> Generator[Made, None, None]:
     """``make(first)``, ``make(first + 1)`` and so on without end, made ahead in one thread."""
     with ThreadPoolExecutor(max_workers=1) as pool:
-        waiting: list[Future[Batch]] = [pool.submit(make, first + n) for n in range(ahead)]
+        waiting: list[Future[Made]] = [pool.submit(make, first + n) for n in range(ahead)]
         try:
             number = first + ahead
             while True:

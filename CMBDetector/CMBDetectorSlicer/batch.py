@@ -28,7 +28,10 @@ from CMBDetectorSlicer.processes import (
     slicerPython,
 )
 
-USAGE = "--python-script batch_detect.py INPUT... OUTPUT_DIR [MODEL]"
+USAGE = (
+    "--python-script batch_detect.py INPUT... OUTPUT_DIR [MODEL] "
+    "[-- --anatomy auto|none|FILE] [--save-anatomy]"
+)
 GET_PACKAGES = (
     "In 3D Slicer, open CMB Detector and press Detect CMBs once: it offers to install what is "
     "missing. Then start this again."
@@ -38,25 +41,33 @@ _STEP_S = 0.05
 
 @dataclass(frozen=True)
 class BatchRequest:
-    """What to search and where to write; ``model`` None is the default one."""
+    """What to search and where to write; ``model`` None is the default one.
+
+    ``anatomy`` is as the command line takes it; with ``savesAnatomy`` its label maps are written
+    beside the other results, and into the scenes.
+    """
 
     inputs: tuple[Path, ...]
     outputFolder: Path
     model: str | None = None
+    anatomy: str = "auto"
+    savesAnatomy: bool = False
 
 
 def parseArguments(words: Sequence[str]) -> BatchRequest:
-    """The request from ``INPUT... OUTPUT_DIR [MODEL]``.
+    """The request from ``INPUT... OUTPUT_DIR [MODEL] [-- --anatomy auto|none|FILE]``.
 
-    3D Slicer keeps options for itself, so there are only positions: the last word is a model if it
-    is the id of an installed one or the folder of a bundle, and else the output folder.
+    3D Slicer keeps options before ``--`` for itself, so that positions tell what is what: the last
+    word before the options is a model if it is the id of an installed one or the folder of a
+    bundle, and else the output folder.
 
     Raises
     ------
     UsageError
-        If there are too few words, or the last one looks like a misspelled model.
+        If there are too few words, the last one looks like a misspelled model, or an option is
+        none.
     """
-    rest = list(words)
+    rest, anatomy, savesAnatomy = _withoutOptions(words)
     model = _modelOf(rest[-1]) if len(rest) > 2 else None
     if model is not None:
         rest.pop()
@@ -69,7 +80,7 @@ def parseArguments(words: Sequence[str]) -> BatchRequest:
             f"'{last}' is not there, so '{rest[-1]}' may be meant as a model, and it is neither "
             f"the id of an installed one ({', '.join(_modelIds())}) nor the folder of one: {USAGE}"
         )
-    return BatchRequest(tuple(inputs), output, model)
+    return BatchRequest(tuple(inputs), output, model, anatomy, savesAnatomy)
 
 
 def runBatch(
@@ -153,7 +164,8 @@ class Batch:
         # Results that are there stay: a run that was broken off can be started again as it was.
         return [
             *("detect", *map(str, self._inputs), "--output-dir", str(request.outputFolder)),
-            *("--progress", "jsonl", "--skip-existing", *model),
+            *("--progress", "jsonl", "--skip-existing", *model, "--anatomy", request.anatomy),
+            *(("--save-anatomy",) if request.savesAnatomy else ()),
             *("--watch-stdin", "--watch-process", str(os.getpid())),
         ]
 
@@ -188,7 +200,13 @@ class Batch:
             self._left += 1
             _say(f"{scanPath}: has all its results")
             return
-        results = planned_outputs(scanPath, folder, save_probability=False).named()
+        planned = planned_outputs(
+            scanPath,
+            folder,
+            save_probability=False,
+            save_anatomy=self._request.savesAnatomy,
+        )
+        results = planned.named()
         try:
             finding = writeCaseScene(scanPath, results, scenePath)
         except CMBDetectorError as error:
@@ -217,6 +235,31 @@ class Batch:
         return ""
 
 
+def _withoutOptions(words: Sequence[str]) -> tuple[list[str], str, bool]:
+    """The words without options, the anatomy, and whether it is saved."""
+    rest: list[str] = []
+    anatomy, savesAnatomy = "auto", False
+    left = iter(words)
+    for word in left:
+        name, isJoined, value = word.partition("=")
+        if name == "--anatomy":
+            anatomy = _anatomyOf(value if isJoined else next(left, ""))
+        elif word == "--save-anatomy":
+            savesAnatomy = True
+        elif word.startswith("--") and word != "--":
+            raise UsageError(f"'{word}' is no option of this script: {USAGE}")
+        elif word != "--":
+            rest.append(word)
+    return rest, anatomy, savesAnatomy
+
+
+def _anatomyOf(word: str) -> str:
+    """As the command line takes it; the child process has another working folder."""
+    if not word:
+        raise UsageError(f"--anatomy is followed by auto, none or a file, got nothing: {USAGE}")
+    return word if word in ("auto", "none") else str(Path(word).expanduser().absolute())
+
+
 def _modelOf(word: str) -> str | None:
     """The word as the command line takes a model; None if it is none."""
     from CMBDetectorLib.models.checksums import SUMS_NAME
@@ -230,7 +273,7 @@ def _modelOf(word: str) -> str | None:
 def _modelIds() -> list[str]:
     from CMBDetectorLib.models.library import list_bundles
 
-    return [listing.id for listing in list_bundles()]
+    return [listing.id for listing in list_bundles() if listing.kind == "detector"]
 
 
 def _isImageName(path: Path) -> bool:

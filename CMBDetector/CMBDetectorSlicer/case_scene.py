@@ -13,6 +13,7 @@ import slicer
 
 from CMBDetectorLib.errors import InputError, OutputError
 from CMBDetectorSlicer import views
+from CMBDetectorSlicer.location_text import isAnatomyUsed
 from CMBDetectorSlicer.result_nodes import ResultNodes
 from CMBDetectorSlicer.volumes import toMatrix
 
@@ -21,7 +22,8 @@ def writeCaseScene(scanPath: Path, results: Mapping[str, Path], scenePath: Path)
     """Make a scene of a scan and what the command line found in it; returns the finding in words.
 
     The application's scene is emptied before and after. An existing file is replaced. ``results``
-    has the paths of ``labels``, ``document`` and ``picture``.
+    has the paths of ``labels``, ``document`` and ``picture``, and that of ``anatomy`` if one was
+    asked for.
 
     Raises
     ------
@@ -60,9 +62,12 @@ def _fillScene(scanPath: Path, results: Mapping[str, Path]) -> str:
         labels,
         provenance=document.provenance,
         warnings=document.warnings,
+        dropped=document.dropped,
     )
     volumeNode = _addVolume(image, scanPath)
-    nodes = ResultNodes.create(volumeNode, session, _bytesOf(results["picture"]))
+    hasAnatomy = "anatomy" in results and isAnatomyUsed(document.provenance)
+    anatomy = read_image(results["anatomy"]).volume if hasAnatomy else None
+    nodes = ResultNodes.create(volumeNode, session, _bytesOf(results["picture"]), anatomy)
     views.showVolume(volumeNode)
     _selectInPanel(volumeNode, nodes)
     result = DetectionResult(

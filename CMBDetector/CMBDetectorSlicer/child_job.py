@@ -6,9 +6,11 @@ import json
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from CMBDetectorLib.errors import CMBDetectorError, MissingDependencyError, UsageError
+from CMBDetectorLib.volume import Volume
 from CMBDetectorSlicer.job_report import (
     CRASH,
     JobError,
@@ -20,13 +22,12 @@ from CMBDetectorSlicer.job_report import (
 from CMBDetectorSlicer.run_folder import makeRunFolder, removeRunFolder
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from CMBDetectorLib.volume import Volume
+    from CMBDetectorSlicer.anatomy_input import AnatomyInput
     from CMBDetectorSlicer.processes import ProcessRunner, RunningProcess
 
 SCAN_NAME = "scan.nii"
 MASK_NAME = "mask.nii"
+ANATOMY_NAME = "anatomy.nii"
 CANCELLED = "cancelled"
 
 
@@ -41,12 +42,13 @@ class ChildJob(ABC):
         runner: ProcessRunner,
         image: Volume,
         mask: Volume | None,
+        anatomy: AnatomyInput,
         *,
         onFailed: Callable[[JobError], None],
         onCancelled: Callable[[], None],
         onLog: Callable[[str], None],
     ) -> None:
-        self._runner, self._image, self._mask = runner, image, mask
+        self._runner, self._image, self._mask, self._anatomy = runner, image, mask, anatomy
         self._onFailed, self._onCancelled, self._onLog = onFailed, onCancelled, onLog
         self._process: RunningProcess | None = None
         self._folder: Path | None = None
@@ -117,6 +119,8 @@ class ChildJob(ABC):
             write_nifti(self._image, folder / SCAN_NAME)
             if self._mask is not None:
                 write_nifti(self._mask, folder / MASK_NAME)
+            if isinstance(self._anatomy, Volume):
+                write_nifti(self._anatomy, folder / ANATOMY_NAME)
         except ImportError as error:
             package = (error.name or str(error)).partition(".")[0]
             raise MissingDependencyError(
@@ -126,7 +130,9 @@ class ChildJob(ABC):
 
     def _inputArguments(self, folder: Path) -> tuple[str, ...]:
         mask = () if self._mask is None else ("--brain-mask", str(folder / MASK_NAME))
-        return (str(folder / SCAN_NAME), *mask)
+        given = self._anatomy
+        anatomy = folder / ANATOMY_NAME if isinstance(given, Volume) else given
+        return (str(folder / SCAN_NAME), *mask, "--anatomy", str(anatomy))
 
     def _onLine(self, line: str) -> None:
         self._tellLog()
@@ -202,8 +208,16 @@ class ChildJob(ABC):
         if self._folder is not None:
             text = text.replace(str(self._folder / SCAN_NAME), "the scan")
             text = text.replace(str(self._folder / MASK_NAME), "the brain mask")
+            text = text.replace(str(self._folder / ANATOMY_NAME), "the anatomy")
         text = withoutFolders(text, self._folderNames())
+        # What names the file and speaks of it.
+        for name in ("the anatomy file", "the anatomy"):
+            text = text.replace(f"{name}: the anatomy file", "the anatomy file")
         return text.removeprefix("the scan: ")
 
     def _folderNames(self) -> dict[Path, str]:
-        return {} if self._folder is None else {self._folder: "(temporary folder)"}
+        names = {} if self._folder is None else {self._folder: "(temporary folder)"}
+        # A file of the user's own may be named after a patient.
+        if isinstance(self._anatomy, Path):
+            names |= {self._anatomy: "the anatomy file"}
+        return names

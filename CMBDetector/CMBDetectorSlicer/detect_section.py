@@ -8,14 +8,17 @@ import slicer
 
 from CMBDetectorSlicer.banners import showText
 from CMBDetectorSlicer.device_names import deviceText
+from CMBDetectorSlicer.location_text import anatomyText
 from CMBDetectorSlicer.logic import RunState
 
 if TYPE_CHECKING:
+    from CMBDetectorLib.results import Provenance
     from CMBDetectorSlicer.jobs import JobError, JobResult
 
 STAGES = {
     "packages": "Python packages",
     "read": "Reading",
+    "anatomy": "Finding the anatomy",
     "brain mask": "Finding the brain",
     "prepare": "Preparing",
     "inference": "Searching",
@@ -96,10 +99,10 @@ class DetectSection:
         """One more line of the live log."""
         self._ui.logText.appendPlainText(line)
 
-    def showDone(self, result: JobResult) -> None:
-        """Time and device; the finding itself is in the result section."""
+    def showDone(self, result: JobResult, made: Provenance) -> None:
+        """Time, device, anatomy; the finding itself is in the result section."""
         text = f"Done in {durationText(result.seconds)} on the {deviceText(result.device)}."
-        showText(self._ui.messageLabel, "plain", text)
+        showText(self._ui.messageLabel, "plain", f"{text} {anatomyText(made)}")
 
     def showFailed(self, error: JobError) -> None:
         """The library's one line, and a report to copy."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import qt
 
 from CMBDetectorSlicer import display, views
+from CMBDetectorSlicer.anatomy_overlay import isAnatomyShown, showAnatomy
 from CMBDetectorSlicer.lesion_rows import isOwnMark
 from CMBDetectorSlicer.segments import segmentsOfLesions
 from CMBDetectorSlicer.shortcuts import keepKeysActing
@@ -52,6 +53,7 @@ class DisplaySection:
         keepKeysActing(ui.overlayModeSelector)
         ui.show3DCheckBox.connect("toggled(bool)", self._on3DChanged)
         ui.oneSegmentCheckBox.connect("toggled(bool)", self._onOneSegmentChanged)
+        ui.showAnatomyCheckBox.connect("toggled(bool)", self._onAnatomyChanged)
         ui.minimumIntensityCheckBox.connect("toggled(bool)", self._onSlabChanged)
         ui.slabSpinBox.connect("valueChanged(double)", self._onSlabChanged)
         ui.fieldOfViewSpinBox.connect("valueChanged(double)", self._onFieldOfViewChanged)
@@ -76,6 +78,7 @@ class DisplaySection:
             self._ui.overlayModeSelector.currentIndex = mode
             self._ui.show3DCheckBox.checked = is3D
             self._ui.oneSegmentCheckBox.checked = nodes.combinedNode is not None
+            self._ui.showAnatomyCheckBox.checked = isAnatomyShown(nodes.anatomyNode)
             self._nodes, self._session = nodes, session
             if nodes.textNode.GetAttribute(OWN_READ_ATTRIBUTE) is None:
                 self._setOwnRead(self._ui.afterOwnReadCheckBox.checked)
@@ -173,6 +176,11 @@ class DisplaySection:
             self._nodes.setOneSegment(checked)
             self._apply()
 
+    def _onAnatomyChanged(self, checked: bool) -> None:
+        # The anatomy says nothing of lesions, so that it can be looked at in one's own read too.
+        if self._nodes is not None and self._nodes.anatomyNode is not None:
+            showAnatomy(self._nodes.anatomyNode, checked)
+
     def _onSlabChanged(self, _value: Any) -> None:
         views.setMinimumIntensity(
             self._ui.minimumIntensityCheckBox.checked, self._ui.slabSpinBox.value
@@ -208,6 +216,9 @@ class DisplaySection:
         self._ui.overlayModeSelector.enabled = self._nodes is not None
         self._ui.show3DCheckBox.enabled = self._nodes is not None
         self._ui.oneSegmentCheckBox.enabled = self._nodes is not None and not self.isOwnRead
+        self._ui.showAnatomyCheckBox.enabled = (
+            self._nodes is not None and self._nodes.anatomyNode is not None
+        )
         self._ui.revealButton.enabled = self.isOwnRead
         self._ui.revealButton.visible = self.isOwnRead or self._ui.afterOwnReadCheckBox.checked
 

@@ -10,6 +10,7 @@ import slicer
 
 from CMBDetectorLib.anatomy.schemes import Summary, summarize
 from CMBDetectorLib.errors import CMBDetectorError, MissingDependencyError, UsageError
+from CMBDetectorSlicer.location_text import isLow
 from CMBDetectorSlicer.review_host import ReviewHost
 from CMBDetectorSlicer.volumes import volumeFromNode
 
@@ -112,15 +113,20 @@ def summaryText(session: ReviewSession) -> str:
     certainty = f"{summary.n_certain} certain, {summary.n_uncertain} uncertain"
     if summary.n_unreviewed:
         certainty += f", {summary.n_unreviewed} without a verdict"
-    lines = (
+    scheme, bombs = summary.scheme, summary.bombs_scheme
+    lines = [
         f"{_lesions(summary.n)}: {certainty}. Rejected and not counted: {rejected}.",
-        f"Zone: {_counts(summary.by_zone)}",
+        f"Zone ({scheme}): {_counts(summary.by_zone)}",
         f"Side: {_counts(summary.by_hemisphere)}",
-        f"Size: {_counts(summary.by_size)}",
+        f"Region ({scheme}): {_counts(summary.by_region)}",
+        f"Region ({bombs}): {_counts(summary.by_bombs_region)}",
+        f"Size ({bombs}): {_counts(summary.by_size)}",
         f"Strictly lobar: {_strictlyLobar(summary)}",
-        f"Zones and regions by {summary.scheme}. {NOT_FOR_CLINICAL_USE}",
-    )
-    return "\n".join(lines)
+    ]
+    doubtful = sum(lesion.is_counted and isLow(lesion.detection) for lesion in session.lesions)
+    if doubtful:
+        lines.append(f"Region with low confidence, to be checked: {doubtful}")
+    return "\n".join([*lines, NOT_FOR_CLINICAL_USE])
 
 
 def stemOf(inputName: str) -> str:

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 from CMBDetectorLib.results import DetectionResult
 from CMBDetectorSlicer.banners import Kind, showHtml, warningsHtml
 from CMBDetectorSlicer.device_names import deviceText
+from CMBDetectorSlicer.location_text import anatomyText, droppedNote, droppedText
 
 if TYPE_CHECKING:
     from CMBDetectorLib.review.session import ReviewSession
 
+TOOL_TIP = "What the search found, with its warnings, model and device."
 HIDDEN = "The finding is hidden until you have read the scan yourself: press Reveal."
 
 
@@ -20,6 +22,7 @@ def showFinding(label: Any, session: ReviewSession | None, isHidden: bool = Fals
 
     The finding is what the software found, whatever a reader has made of it since.
     """
+    label.toolTip = TOOL_TIP
     if session is None:
         showHtml(label, "note", "")
         return
@@ -32,6 +35,7 @@ def showFinding(label: Any, session: ReviewSession | None, isHidden: bool = Fals
         brain_mask=session.label_map,
         provenance=session.provenance,
         warnings=session.warnings,
+        dropped=session.dropped,
     )
     made = session.provenance
     facts = (
@@ -40,9 +44,14 @@ def showFinding(label: Any, session: ReviewSession | None, isHidden: bool = Fals
     )
     html = (
         f'<p style="margin:0"><b style="font-size:large">{escape(result.finding)}</b></p>'
-        f'<p style="margin:2px 0 0 0">{escape(facts)}</p>{warningsHtml(session.warnings)}'
+        f'<p style="margin:2px 0 0 0">{escape(facts)}</p>'
+        f'<p style="margin:2px 0 0 0">{escape(anatomyText(made))}</p>'
     )
-    showHtml(label, kindOf(result), html)
+    left = droppedText(session.dropped)
+    if left:
+        html += f'<p style="margin:2px 0 0 0">{escape(left)}</p>'
+    showHtml(label, kindOf(result), html + warningsHtml(session.warnings))
+    label.toolTip = f"{TOOL_TIP}\n\n{left}\n{droppedNote(session.dropped)}" if left else TOOL_TIP
 
 
 def kindOf(result: DetectionResult) -> Kind:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import qt
 import slicer
 
-from CMBDetectorLib.errors import InputError
+from CMBDetectorLib.errors import InputError, UsageError
 from CMBDetectorSlicer.banners import showHtml, showText, warningsHtml
 from CMBDetectorSlicer.jobs import CheckJob, JobError, ScanCheck
 from CMBDetectorSlicer.processes import ProcessRunner
@@ -17,6 +17,7 @@ from CMBDetectorSlicer.volumes import frameCount
 
 if TYPE_CHECKING:
     from CMBDetectorLib.geometry import Geometry
+    from CMBDetectorSlicer.anatomy_input import AnatomyChoice, AnatomyInput
 
 NO_VOLUME = "No volume in the scene yet: load a scan (Add data), or try the sample data."
 CHOOSE_VOLUME = "Select the scan to search."
@@ -27,7 +28,8 @@ UNCHECKED = "The brain is looked for once the needed Python packages are there (
 class InputSection:
     """Selectors, facts and warnings.
 
-    ``runner`` runs the check in a child process, for the model whose id ``modelId`` gives;
+    ``runner`` runs the check in a child process, for the model whose id ``modelId`` gives and the
+    anatomy that ``anatomyChoice`` gives;
     ``onScanChanged`` is told of every change of what is selected and of whether it can be searched.
     """
 
@@ -36,9 +38,11 @@ class InputSection:
         ui: Any,
         runner: ProcessRunner,
         modelId: Callable[[], str | None],
+        anatomyChoice: Callable[[], AnatomyChoice],
         onScanChanged: Callable[[], None],
     ) -> None:
         self._ui, self._runner, self._modelId = ui, runner, modelId
+        self._anatomyChoice = anatomyChoice
         self._onScanChanged = onScanChanged
         self._job: CheckJob | None = None
         self._checked: tuple[Any, ...] | None = None
@@ -57,7 +61,7 @@ class InputSection:
         if node is None:
             return None
         frame = int(self._ui.frameSpinBox.value) if isSequence(node) else None
-        return Scan(node, frame, self._ui.maskSelector.currentNode())
+        return Scan(node, frame, self._ui.maskSelector.currentNode(), self._anatomyChoice())
 
     @property
     def problem(self) -> str:
@@ -97,15 +101,15 @@ class InputSection:
             self._onScanChanged()
             return
         try:
-            volume, mask = scan.volume(), scan.mask()
-        except InputError as error:
+            volume, mask, anatomy = scan.volume(), scan.mask(), scan.anatomy()
+        except (InputError, UsageError) as error:
             self._showProblem(str(error))
         else:
             self._facts = factsOf(volume.geometry)
             self._showFacts(self._facts, CHECKING if self._isActive else "")
             showHtml(self._ui.inputWarningsLabel, "warning", "")
             if self._isActive:
-                self._startCheck(volume, mask, key)
+                self._startCheck(volume, mask, anatomy, key)
         self._onScanChanged()
 
     def _onVolumeChanged(self, *_: Any) -> None:
@@ -137,7 +141,9 @@ class InputSection:
 
     # The check in a child process
 
-    def _startCheck(self, volume: Any, mask: Any, key: tuple[Any, ...] | None) -> None:
+    def _startCheck(
+        self, volume: Any, mask: Any, anatomy: AnatomyInput, key: tuple[Any, ...] | None
+    ) -> None:
         self._checked = key
 
         def ifCurrent(step: Callable[[Any], None]) -> Callable[[Any], None]:
@@ -147,6 +153,7 @@ class InputSection:
             self._runner,
             volume,
             mask,
+            anatomy=anatomy,
             model=self._modelId(),
             onDone=ifCurrent(self._onChecked),
             onFailed=ifCurrent(self._onCheckFailed),
@@ -183,7 +190,7 @@ def factsOf(geometry: Geometry) -> str:
 
 def factsOfCheck(check: ScanCheck) -> tuple[str, str]:
     """What the child process found out."""
-    brain = f"brain of {check.brainVolumeMl:,.0f} ml found"
+    brain = f"brain of {check.brainVolumeMl:,.0f} ml found" if check.hasBrain else "no brain found"
     return _sizeText(
         check.shape, check.spacingMm
     ), f"Slices every {check.sliceSpacingMm:.1f} mm, {brain}."
@@ -196,7 +203,7 @@ def _sizeText(shape: Sequence[int], spacingMm: Sequence[float]) -> str:
 
 def _stateOf(scan: Scan) -> tuple[Any, ...]:
     """Equal for equal voxels in equal places: identity and modification time of all that counts."""
-    nodes = [node for node in (scan.node, scan.maskNode) if node is not None]
     image = scan.node.GetImageData() if scan.node.IsA("vtkMRMLVolumeNode") else None
     voxels = image.GetMTime() if image is not None else 0
-    return (scan.frame, voxels, *((node.GetID(), node.GetMTime()) for node in nodes))
+    places = ((node.GetID(), node.GetMTime()) for node in scan.nodes())
+    return (scan.frame, voxels, scan.anatomyChoice.mode, scan.anatomyChoice.file, *places)

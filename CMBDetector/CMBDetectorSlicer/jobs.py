@@ -16,8 +16,11 @@ if TYPE_CHECKING:
     from CMBDetectorLib.reporting.document import ResultDocument
     from CMBDetectorLib.results import ResultWarning
     from CMBDetectorLib.volume import Volume
+    from CMBDetectorSlicer.anatomy_input import AnatomyInput
 
 RESULTS_NAME = "results"
+# As CMBDetectorLib.pipeline has it, which is not imported in 3D Slicer's own process.
+WHOLE_IMAGE = "whole image"
 
 OnProgress = Callable[[float, str, str, "float | None"], None]
 
@@ -34,18 +37,25 @@ class DetectionSettings:
 
 @dataclass(frozen=True)
 class JobResult:
-    """What a search found; ``labelMap`` lies on the searched image's grid, ``picture`` is PNG."""
+    """What a search found; ``labelMap`` lies on the searched image's grid, ``picture`` is PNG.
+
+    ``anatomy`` is the label map that lesions were located by, on its own grid, None without one.
+    """
 
     document: ResultDocument
     labelMap: Volume
     picture: bytes | None
     seconds: float
     device: str
+    anatomy: Volume | None = None
 
 
 @dataclass(frozen=True)
 class ScanCheck:
-    """What a scan is like, and what to doubt about it before it is searched."""
+    """What a scan is like, and what to doubt about it before it is searched.
+
+    ``hasBrain`` is False where none was found and the whole image would be searched.
+    """
 
     shape: tuple[int, int, int]
     spacingMm: tuple[float, float, float]
@@ -53,6 +63,7 @@ class ScanCheck:
     sliceSpacingMm: float
     brainVolumeMl: float
     warnings: tuple[ResultWarning, ...]
+    hasBrain: bool = True
 
 
 class DetectionJob(ChildJob):
@@ -69,6 +80,7 @@ class DetectionJob(ChildJob):
         mask: Volume | None,
         settings: DetectionSettings,
         *,
+        anatomy: AnatomyInput = "auto",
         onProgress: OnProgress,
         onWarning: Callable[[str, str], None],
         onLog: Callable[[str], None],
@@ -77,7 +89,7 @@ class DetectionJob(ChildJob):
         onCancelled: Callable[[], None],
     ) -> None:
         super().__init__(
-            runner, image, mask, onFailed=onFailed, onCancelled=onCancelled, onLog=onLog
+            runner, image, mask, anatomy, onFailed=onFailed, onCancelled=onCancelled, onLog=onLog
         )
         self._settings = settings
         self._onProgress, self._onWarning, self._onDone = onProgress, onWarning, onDone
@@ -88,6 +100,8 @@ class DetectionJob(ChildJob):
     def _command(self, folder: Path) -> tuple[str, ...]:
         settings = self._settings
         options: list[str] = ["--device", settings.device, "--progress", "jsonl"]
+        if not isinstance(self._anatomy, str) or self._anatomy != "none":
+            options.append("--save-anatomy")
         for name, value in (
             ("--model", settings.model),
             ("--threshold", settings.threshold),
@@ -135,6 +149,7 @@ class DetectionJob(ChildJob):
             picture=_bytesOf(paths["picture"]),
             seconds=sum(self._result["stage_seconds"].values()),
             device=self._result["device"],
+            anatomy=read_image(paths["anatomy"]).volume if "anatomy" in paths else None,
         )
         return lambda: self._onDone(result)
 
@@ -148,6 +163,7 @@ class CheckJob(ChildJob):
         image: Volume,
         mask: Volume | None,
         *,
+        anatomy: AnatomyInput = "auto",
         model: str | None = None,
         onDone: Callable[[ScanCheck], None],
         onFailed: Callable[[JobError], None],
@@ -155,7 +171,7 @@ class CheckJob(ChildJob):
         onLog: Callable[[str], None] = lambda line: None,
     ) -> None:
         super().__init__(
-            runner, image, mask, onFailed=onFailed, onCancelled=onCancelled, onLog=onLog
+            runner, image, mask, anatomy, onFailed=onFailed, onCancelled=onCancelled, onLog=onLog
         )
         self._model, self._onDone = model, onDone
         self._facts: dict[str, Any] | None = None
@@ -187,6 +203,7 @@ class CheckJob(ChildJob):
             sliceSpacingMm=facts["slice_axis_spacing_mm"],
             brainVolumeMl=facts["brain_volume_ml"],
             warnings=tuple(ResultWarning.from_dict(warning) for warning in facts["warnings"]),
+            hasBrain=facts["brain_mask_source"] != WHOLE_IMAGE,
         )
         return lambda: self._onDone(check)
 

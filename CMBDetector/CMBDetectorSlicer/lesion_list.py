@@ -19,14 +19,28 @@ from CMBDetectorSlicer.lesion_rows import (
     COLUMNS,
     EXPLANATIONS,
     NUMBER_COLUMNS,
+    PLACE_COLUMNS,
     TITLES,
     LesionRow,
     cellText,
+    placeText,
     sortedIds,
 )
 
 _RANK = len(COLUMNS)
 _ROW_PIXELS = 22
+# In a panel as narrow as 3D Slicer makes it, verdict, zone, side and region are in sight.
+_PIXELS = {
+    "number": 32,
+    "verdict": 102,
+    "zone": 102,
+    "side": 54,
+    "region": 94,
+    "diameter": 46,
+    "score": 46,
+    "volume": 46,
+    "comment": 160,
+}
 _COMMENT = COLUMNS.index("comment")
 _VERDICT = COLUMNS.index("verdict")
 
@@ -221,8 +235,8 @@ class LesionList:
         table.connect("cellClicked(int,int)", self._onCellClicked)
         table.connect("cellDoubleClicked(int,int)", self._onCellDoubleClicked)
         table.connect("cellChanged(int,int)", self._onCellChanged)
-        for index, width in enumerate((34, 104, 46, 44, 76, 52, 100, 44, 160)):
-            table.setColumnWidth(index, width)
+        for index, column in enumerate(COLUMNS):
+            table.setColumnWidth(index, _PIXELS[column])
 
     def _addItems(self, index: int, row: LesionRow) -> None:
         for place, column in enumerate(COLUMNS):
@@ -239,6 +253,8 @@ class LesionList:
         for place, column in enumerate(COLUMNS):
             item = self._table.item(index, place)
             item.setText(cellText(row, column))
+            if column in PLACE_COLUMNS:
+                item.setToolTip(placeText(row))
             item.setData(qt.Qt.ForegroundRole, qt.QColor(128, 128, 128) if row.isRejected else None)
         red, green, blue = (round(255 * part) for part in VERDICT_COLORS[row.verdict])
         mark = self._table.item(index, _VERDICT)

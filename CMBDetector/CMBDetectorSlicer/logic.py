@@ -17,6 +17,7 @@ from CMBDetectorLib.errors import (
     MissingDependencyError,
     UsageError,
 )
+from CMBDetectorSlicer.anatomy_input import NODE
 from CMBDetectorSlicer.dependencies import (
     Installer,
     missingPackages,
@@ -26,12 +27,14 @@ from CMBDetectorSlicer.dependencies import (
 )
 from CMBDetectorSlicer.environment import Environment, EnvironmentProbe
 from CMBDetectorSlicer.jobs import DetectionJob, DetectionSettings, JobError, JobResult
+from CMBDetectorSlicer.location_text import isAnatomyUsed
 from CMBDetectorSlicer.processes import ProcessRunner
 from CMBDetectorSlicer.result_nodes import ResultNodes
 from CMBDetectorSlicer.scan import Scan
 
 if TYPE_CHECKING:
     from CMBDetectorLib.review.session import ReviewSession
+    from CMBDetectorSlicer.anatomy_input import AnatomyInput
 
 
 class RunState(Enum):
@@ -118,7 +121,7 @@ class DetectionRun:
             if scan is None:
                 raise UsageError("no volume is selected; load a scan and select it under Input")
             self._scan = scan
-            self._image, self._mask = scan.volume(), scan.mask()
+            self._image, self._mask, self._anatomy = scan.volume(), scan.mask(), scan.anatomy()
         except CMBDetectorError as error:
             self._fail(jobErrorOf(error, scan))
             return
@@ -190,6 +193,7 @@ class DetectionRun:
             self._image,
             self._mask,
             self._settings,
+            anatomy=self._anatomy,
             onProgress=listener.onProgress,
             onWarning=listener.onWarning,
             onLog=listener.onLog,
@@ -224,15 +228,21 @@ class DetectionRun:
         from CMBDetectorLib.review.session import ReviewSession
 
         document = result.document
-        # The child process saw a neutral file name; the reader knows the volume's.
+        # The child process saw neutral file names; the reader knows the nodes'.
+        named = {"input_name": scan.name}
+        if scan.anatomyChoice.mode == NODE:
+            named["anatomy_name"] = str(scan.anatomyChoice.node.GetName())
         session = ReviewSession.start(
             document.detections,
             result.labelMap,
-            provenance=replace(document.provenance, input_name=scan.name),
+            provenance=replace(document.provenance, **named),
             warnings=document.warnings,
+            dropped=document.dropped,
             reader=self._reader,
         )
-        return session, ResultNodes.create(scan.resultVolumeNode(), session, result.picture)
+        volumeNode = scan.resultVolumeNode()
+        anatomy = result.anatomy if isAnatomyUsed(session.provenance) else None
+        return session, ResultNodes.create(volumeNode, session, result.picture, anatomy)
 
     # Ends
 
@@ -254,6 +264,7 @@ class DetectionRun:
         self._scan: Scan | None = None
         self._image: Any = None
         self._mask: Any = None
+        self._anatomy: AnatomyInput = "auto"
         self._job: DetectionJob | None = None
         self._probing: EnvironmentProbe | None = None
 
@@ -270,8 +281,8 @@ def jobErrorOf(error: CMBDetectorError, scan: Scan | None = None) -> JobError:
     from CMBDetectorLib.version import __version__
 
     told = str(error)
-    nodes = (scan.node, scan.maskNode) if scan is not None else ()
-    for node in nodes:
-        if node is not None and node.GetName():
-            told = told.replace(node.GetName(), "(name left out)")
+    if scan is not None:
+        names = [*(node.GetName() for node in scan.nodes()), scan.anatomyChoice.file.strip()]
+        for name in filter(None, names):
+            told = told.replace(name, "(name left out)")
     return JobError(error.code, str(error), f"CMBDetector {__version__}\n{error.code}: {told}\n")

@@ -98,7 +98,8 @@ class ModelSection:
         from CMBDetectorLib.models.library import list_bundles
 
         wanted = select or self.modelId() or ""
-        self._listings = list_bundles()
+        # Networks of anatomy are not searched with; the command line finds its own.
+        self._listings = tuple(found for found in list_bundles() if found.kind == "detector")
         self._isUpdating = True
         self._ui.modelSelector.clear()
         for listing in self._listings:
@@ -236,6 +237,7 @@ class ModelSection:
         showText(self._ui.modelMessageLabel, "note", text)
 
     def _onImport(self, *_: Any) -> None:
+        from CMBDetectorLib.models.bundle import ModelBundle
         from CMBDetectorLib.models.install import install_bundle
 
         folder = self._chooseFolder()
@@ -246,7 +248,7 @@ class ModelSection:
         except CMBDetectorError as error:
             self._showError("The model was not imported", error)
             return
-        self.refreshModels(select=bundle.id)
+        self.refreshModels(select=bundle.id if isinstance(bundle, ModelBundle) else "")
         showText(self._ui.modelMessageLabel, "note", f"Imported and verified: {bundle.name}.")
 
     def _showError(self, headline: str, error: Exception) -> None:

@@ -49,7 +49,9 @@ def followImage(plain: dict[str, Any], affine: str | None, geometry: Geometry) -
         if _isReordering(turned, geometry):
             toIndex = np.rint(turned)
     lesions = [*plain["lesions"], *plain["former_lesions"]]
-    for detection in [*(lesion["detection"] for lesion in lesions), *plain["model_lesions"]]:
+    # Reviews of earlier versions know of no dropped candidates.
+    others = [*plain["model_lesions"], *plain.get("dropped", ())]
+    for detection in [*(lesion["detection"] for lesion in lesions), *others]:
         _checkSize(detection, geometry)
         ijk = toIndex[:3, :3] @ detection["center_ijk"] + toIndex[:3, 3]
         if np.abs(ijk - detection["center_ijk"]).max() > _SAME_VOXEL:

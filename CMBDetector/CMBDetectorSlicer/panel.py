@@ -10,6 +10,7 @@ import slicer
 
 import CMBDetectorLib
 from CMBDetectorLib.errors import CMBDetectorError, InputError, UsageError
+from CMBDetectorSlicer.anatomy_section import AnatomySection
 from CMBDetectorSlicer.banners import Kind, showText
 from CMBDetectorSlicer.dependencies import SlicerInstaller
 from CMBDetectorSlicer.detect_section import DetectSection
@@ -60,8 +61,13 @@ class Panel:
         self.detectSection = DetectSection(ui)
         self.run = DetectionRun(self.services, self)
         self.modelSection = ModelSection(ui, _chooseModelFolder)
+        self.anatomySection = AnatomySection(ui, self._onAnatomyChanged)
         self.inputSection = InputSection(
-            ui, self.services.runner, self.modelSection.modelId, self._updateReady
+            ui,
+            self.services.runner,
+            self.modelSection.modelId,
+            self.anatomySection.choice,
+            self._updateReady,
         )
         self.results = ResultController(ui)
         ui.modelSelector.connect("currentIndexChanged(int)", lambda *_: self.inputSection.refresh())
@@ -177,7 +183,7 @@ class Panel:
         self.modelSection.setEnvironment(environment)
 
     def onDone(self, nodes: ResultNodes, session: ReviewSession, result: JobResult) -> None:
-        self.detectSection.showDone(result)
+        self.detectSection.showDone(result, session.provenance)
         self._openResult(nodes, session)
         # Room for the list: what was chosen is done with.
         self.ui.inputCollapsibleButton.collapsed = True
@@ -243,12 +249,17 @@ class Panel:
             self._guiTag = parameters.connectGui(self.ui)
             self.ui.resultSelector.setCurrentNode(parameters.result)
         self.modelSection.setParameters(parameters)
+        self.anatomySection.setParameters(parameters)
 
     def _selectOnlyVolume(self) -> None:
         """Where there is no choice, make it."""
         selector = self.ui.inputVolumeSelector
         if selector.currentNode() is None and selector.nodeCount() == 1:
             selector.setCurrentNodeIndex(0)
+
+    def _onAnatomyChanged(self) -> None:
+        if hasattr(self, "inputSection"):
+            self.inputSection.refresh()
 
     def _updateReady(self) -> None:
         scan = self.inputSection.scan() if hasattr(self, "inputSection") else None

@@ -18,13 +18,18 @@ class CMBDetectorParameterNode:
     """The choices of the input and model sections, and the result that is open.
 
     The names of ``inputVolume``, ``brainMask`` and ``frame`` are also those in the .ui file, which
-    binds the widgets. ``frame`` counts from 1, as the panel does. ``model`` is a bundle's id, empty
-    for the default one. ``device`` is as in the command line.
+    binds the widgets, and so is that of ``anatomyNode``. ``frame`` counts from 1, as the panel
+    does. ``anatomyMode`` is one of ``anatomy_input.MODES``; node and file count in their modes
+    only. ``model`` is a bundle's id, empty for the default one. ``device`` is as in the command
+    line.
     """
 
     # typing.Union, not |: parameterNodeWrapper knows no other union of nodes.
     inputVolume: Union[slicer.vtkMRMLScalarVolumeNode, slicer.vtkMRMLSequenceNode]  # noqa: UP007
     brainMask: Union[slicer.vtkMRMLLabelMapVolumeNode, slicer.vtkMRMLSegmentationNode]  # noqa: UP007
+    anatomyNode: Union[slicer.vtkMRMLLabelMapVolumeNode, slicer.vtkMRMLSegmentationNode]  # noqa: UP007
+    anatomyMode: str = "auto"
+    anatomyFile: str = ""
     frame: Annotated[int, FRAMES] = 1
     model: str = ""
     device: str = "auto"

@@ -15,7 +15,14 @@ from CMBDetectorSlicer.display_section import DisplaySection
 from CMBDetectorSlicer.export_section import ExportSection
 from CMBDetectorSlicer.finding_banner import showFinding
 from CMBDetectorSlicer.lesion_list import LesionList
-from CMBDetectorSlicer.lesion_rows import LesionRow, isOwnMark, ownReadRow, rowOf
+from CMBDetectorSlicer.lesion_locator import LesionLocator
+from CMBDetectorSlicer.lesion_rows import (
+    LesionRow,
+    chosenPlaces,
+    isOwnMark,
+    ownReadRow,
+    rowOf,
+)
 from CMBDetectorSlicer.picking import SlicePicker, lesionAt
 from CMBDetectorSlicer.review_section import ReviewSection
 from CMBDetectorSlicer.segment_edits import SegmentEditObserver
@@ -81,6 +88,7 @@ class ResultController:
         self.close()
         opened = nodes.loadSession() if session is None else session
         self.nodes, self.session = nodes, opened
+        opened.locate = LesionLocator(nodes)
         self._editObserver = SegmentEditObserver(nodes, opened, self.onSegmentsEdited)
         self._editObserver.start()
         views.showVolume(nodes.volumeNode)
@@ -225,7 +233,9 @@ class ResultController:
         return not self.isOwnRead or isOwnMark(lesion)
 
     def _rowOf(self, lesion: ReviewedLesion) -> LesionRow:
-        return ownReadRow(lesion) if self.isOwnRead else rowOf(lesion)
+        if not self.isOwnRead or self.session is None:
+            return rowOf(lesion)
+        return ownReadRow(lesion, chosenPlaces(self.session.changes))
 
     def _showAll(self) -> None:
         self.display.setResult(self.nodes, self.session)

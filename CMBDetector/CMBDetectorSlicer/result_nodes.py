@@ -17,6 +17,7 @@ import slicer
 
 from CMBDetectorLib.errors import InputError
 from CMBDetectorLib.review.session import ReviewSession
+from CMBDetectorSlicer.anatomy_overlay import anatomySegmentation, showAnatomy
 from CMBDetectorSlicer.display import copyDisplay, highlight, refreshSurfaces, showByDefault
 from CMBDetectorSlicer.lesion_points import fillPoints
 from CMBDetectorSlicer.lesion_table_node import fillTable
@@ -37,16 +38,17 @@ from CMBDetectorSlicer.volumes import requireLinearTransform, volumeFromNode
 
 if TYPE_CHECKING:
     from CMBDetectorLib.review.changes import Effect
+    from CMBDetectorLib.volume import Volume
 
 __all__ = ["RESULT_ATTRIBUTE", "ResultNodes", "lesionIdOf", "segmentIdOf"]
 
 RESULT_ATTRIBUTE = "CMBDetector.Result"
 _AFFINE_ATTRIBUTE = "CMBDetector.Affine"
-_VOLUME, _SEGMENTATION, _POINTS, _TABLE, _COMBINED, _PICTURE = (
+_VOLUME, _SEGMENTATION, _POINTS, _TABLE, _COMBINED, _PICTURE, _ANATOMY = (
     f"CMBDetector.{role}"
-    for role in ("volume", "segmentation", "points", "table", "combined", "picture")
+    for role in ("volume", "segmentation", "points", "table", "combined", "picture", "anatomy")
 )
-_DERIVED = (_SEGMENTATION, _COMBINED, _POINTS, _TABLE, _PICTURE)
+_DERIVED = (_SEGMENTATION, _COMBINED, _POINTS, _TABLE, _PICTURE, _ANATOMY)
 _SUFFIX = ": microbleeds"
 
 
@@ -58,9 +60,15 @@ class ResultNodes:
 
     @classmethod
     def create(
-        cls, volumeNode: Any, session: ReviewSession, picture: bytes | None = None
+        cls,
+        volumeNode: Any,
+        session: ReviewSession,
+        picture: bytes | None = None,
+        anatomy: Volume | None = None,
     ) -> ResultNodes:
         """New nodes for a session on this volume, under its transform and beside it.
+
+        ``anatomy`` is a label map in FreeSurfer's values in the volume's own space, on any grid.
 
         Raises
         ------
@@ -77,6 +85,8 @@ class ResultNodes:
         nodes = cls(textNode)
         if picture is not None:
             nodes._keepPicture(picture)
+        if anatomy is not None:
+            nodes._keepAnatomy(anatomy)
         nodes.refresh(session, None)
         return nodes
 
@@ -124,6 +134,11 @@ class ResultNodes:
     def tableNode(self) -> Any:
         """A row per lesion; None where it was removed."""
         return self.textNode.GetNodeReference(_TABLE)
+
+    @property
+    def anatomyNode(self) -> Any:
+        """The structures of the brain; None without an anatomy, or where it was removed."""
+        return self.textNode.GetNodeReference(_ANATOMY)
 
     @property
     def picture(self) -> bytes | None:
@@ -211,8 +226,9 @@ class ResultNodes:
     def remove(self) -> None:
         """Take the result out of the scene; the image stays."""
         highlight(self, None)
-        if self.segmentationNode is not None:
-            dropVoxels(self.segmentationNode)
+        for node in (self.segmentationNode, self.anatomyNode):
+            if node is not None:
+                dropVoxels(node)
         for node in [*self._derived(), self.textNode]:
             removeNode(node)
 
@@ -279,6 +295,12 @@ class ResultNodes:
         node.SetForceCreateStorageNode(True)
         node.SetHideFromEditors(True)
         self._enter(node, _PICTURE)
+
+    def _keepAnatomy(self, anatomy: Volume) -> None:
+        node = self._created("vtkMRMLSegmentationNode", "anatomy")
+        node.SetAndObserveSegmentation(anatomySegmentation(anatomy))
+        self._enter(node, _ANATOMY)
+        showAnatomy(node, False)
 
     def _add(self, className: str, role: str, suffix: str) -> Any:
         node = self._created(className, suffix)

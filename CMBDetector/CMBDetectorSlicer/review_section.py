@@ -13,6 +13,7 @@ import ctk
 
 from CMBDetectorLib.anatomy.schemes import HEMISPHERES, REGIONS
 from CMBDetectorLib.results import NOT_ASSESSED
+from CMBDetectorSlicer.lesion_rows import chosenPlaces, ownReadPlace
 from CMBDetectorSlicer.review_host import ReviewHost
 from CMBDetectorSlicer.shortcuts import keepKeysActing
 
@@ -127,6 +128,10 @@ class ReviewSection:
         ui.undoButton.toolTip = _hint("Undo", "" if told is None else told.undo_text)
         ui.redoButton.toolTip = _hint("Redo", "" if told is None else told.redo_text)
         places = [] if session is None else [session.lesion(i).detection for i in ids]
+        if session is not None and self._host.isOwnRead:
+            # Where the software has it would tell that the model has found it too.
+            chosen = chosenPlaces(session.changes)
+            places = [ownReadPlace(place, chosen) for place in places]
         _showCommon(ui.hemisphereSelector, {place.hemisphere for place in places})
         _showCommon(ui.regionSelector, {place.region for place in places})
 

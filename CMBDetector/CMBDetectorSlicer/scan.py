@@ -1,11 +1,12 @@
-"""What is to be searched: a volume of the scene, or one frame of a sequence."""
+"""What is to be searched: a volume of the scene, or one frame of a sequence, and its anatomy."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from CMBDetectorLib.errors import InputError
+from CMBDetectorSlicer.anatomy_input import NODE, AnatomyChoice, AnatomyInput
 from CMBDetectorSlicer.volumes import (
     frameCount,
     frameVolumeNode,
@@ -28,6 +29,7 @@ class Scan:
     node: Any
     frame: int | None = None
     maskNode: Any = None
+    anatomyChoice: AnatomyChoice = field(default_factory=AnatomyChoice)
 
     @property
     def name(self) -> str:
@@ -49,6 +51,15 @@ class Scan:
     def mask(self) -> Volume | None:
         """The brain mask in the same space, None if none was chosen; InputError as above."""
         return maskFromNode(self.maskNode, self._imageNode()) if self.maskNode else None
+
+    def anatomy(self) -> AnatomyInput:
+        """The anatomy in the same space, or how to come by it; UsageError, InputError as there."""
+        return self.anatomyChoice.inputFor(self._imageNode())
+
+    def nodes(self) -> tuple[Any, ...]:
+        """All nodes that are searched with."""
+        anatomyNode = self.anatomyChoice.node if self.anatomyChoice.mode == NODE else None
+        return tuple(n for n in (self.node, self.maskNode, anatomyNode) if n is not None)
 
     def resultVolumeNode(self) -> Any:
         """The node a result belongs to; for a frame a new one is added to the scene."""

@@ -28,6 +28,7 @@ from CMBDetectorSlicer.volumes import (
 )
 
 LESION_TAG = "CMBDetector.Lesion"
+STRUCTURE_PREFIX = "anatomy_"
 _PREFIX = "cmb_"
 _SAME_GRID_VOXELS = 1e-3
 
@@ -45,11 +46,14 @@ def lesionIdOf(segmentId: str) -> int | None:
 
 def taggedLesionId(segment: Any) -> int | None:
     """The lesion that a segment is tagged with; None where it bears no such tag."""
-    value = vtk.reference("")
-    if not segment.GetTag(LESION_TAG, value):
-        return None
-    text = str(value)
+    text = textTag(segment, LESION_TAG)
     return int(text) if text.isdecimal() else None
+
+
+def textTag(segment: Any, name: str) -> str:
+    """A segment's tag, empty where it bears none of this name."""
+    value = vtk.reference("")
+    return str(value) if segment.GetTag(name, value) else ""
 
 
 def segmentsOfLesions(segmentation: Any) -> dict[int, str]:
@@ -139,7 +143,16 @@ def labelsOnVolume(
     """
     grid = volumeFromNode(volumeNode).geometry
     toVolume = np.linalg.inv(localToWorld(volumeNode)) @ localToWorld(segmentationNode)
-    segmentation = segmentationNode.GetSegmentation()
+    return labelsOnGrid(segmentationNode.GetSegmentation(), grid, toVolume, valueOf)
+
+
+def labelsOnGrid(
+    segmentation: Any,
+    grid: Geometry,
+    toGridSpace: npt.NDArray[np.float64],
+    valueOf: Callable[[str], int | None],
+) -> Volume:
+    """The same on any grid; ``toGridSpace`` takes the segmentation's space to the grid's."""
     labels = np.zeros(grid.shape, dtype=np.int32)
     for image, ids in layersOf(segmentation):
         values = {}
@@ -148,7 +161,7 @@ def labelsOnVolume(
             if value is not None:
                 values[segmentation.GetSegment(segmentId).GetLabelValue()] = value
         if values and not isEmpty(image):
-            _paint(labels, grid, image, toVolume, values)
+            _paint(labels, grid, image, toGridSpace, values)
     return Volume(labels, grid)
 
 
@@ -168,14 +181,16 @@ def layersOf(segmentation: Any) -> list[tuple[Any, list[str]]]:
 
 
 def dropVoxels(segmentationNode: Any) -> None:
-    """Let go of the voxels of a segmentation of lesions that is about to be deleted.
+    """Let go of the voxels of a segmentation of a result that is about to be deleted.
 
     On its own, each of the segments of a shared layer would be wiped out of the whole layer first:
     half a minute for 500 lesions. Other segmentations are left alone.
     """
     segmentation = segmentationNode.GetSegmentation()
-    if segmentsOfLesions(segmentation):
-        for segmentId in segmentIds(segmentation):
+    ids = segmentIds(segmentation)
+    areStructures = any(segmentId.startswith(STRUCTURE_PREFIX) for segmentId in ids)
+    if areStructures or segmentsOfLesions(segmentation):
+        for segmentId in ids:
             segmentation.GetSegment(segmentId).RemoveAllRepresentations()
 
 
@@ -308,10 +323,13 @@ def _paint(
         return
     # Another grid: each voxel of the volume takes the value at its center. Only the box that
     # the layer's labelled voxels reach is looked at.
-    labelled = np.argwhere(table[array])
-    if len(labelled) == 0:
+    labelled = table[array] > 0
+    if not labelled.any():
         return
-    low, high = labelled.min(axis=0) + start - 1, labelled.max(axis=0) + start + 1
+    others = ((1, 2), (0, 2), (0, 1))
+    along = [np.flatnonzero(labelled.any(axis=axes)) for axes in others]
+    low = np.array([int(one[0]) for one in along]) + start - 1
+    high = np.array([int(one[-1]) for one in along]) + start + 1
     box = np.array(np.meshgrid(*zip(low, high, strict=True), indexing="ij")).reshape(3, -1).T
     reached = _through(layerToGrid, box)
     first = np.maximum(np.floor(reached.min(axis=0)).astype(int), 0)

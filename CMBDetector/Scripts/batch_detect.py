@@ -1,9 +1,11 @@
 """Search many scans without a window.
 
     Slicer --no-splash --no-main-window --python-script batch_detect.py INPUT... OUTPUT_DIR [MODEL]
+        [-- --anatomy auto|none|FILE] [--save-anatomy]
 
 An INPUT is an image or a folder of images. Every image gets what the command line writes, and a
-scene (.mrb) that opens ready for review. See docs/slicer.md.
+scene (.mrb) that opens ready for review. Options come last, after "--": 3D Slicer keeps those
+before it for itself. See docs/slicer.md.
 """
 
 from __future__ import annotations

@@ -34,8 +34,9 @@ import numpy as np
 
 from CMBDetectorLib.anatomy.label_values import BRAIN, PARENCHYMA
 from CMBDetectorLib.anatomy.midplane import find_midplane
-from CMBDetectorLib.anatomy.regions import BOMBS_REGIONS, REGION_NAMES, RegionFinder
-from CMBDetectorLib.anatomy.schemes import Zone, zone_of
+from CMBDetectorLib.anatomy.outside import SLACK_VOXELS, has_whole_brain, reasons_outside
+from CMBDetectorLib.anatomy.regions import REGION_NAMES, RegionFinder
+from CMBDetectorLib.anatomy.schemes import BOMBS_REGIONS, Zone, zone_of
 from CMBDetectorLib.anatomy.tissue_map import (
     BoolArray,
     CodeArray,
@@ -96,6 +97,9 @@ class Location:
         ``outside brain`` (every voxel is farther than a voxel of the map from the tissue, and
         in no ventricle; only told by a map of a whole brain), ``outside map`` (most voxels are
         beyond the map's edge).
+    reason_outside
+        Why it is surely none of the brain, in words; empty where that is not sure, by the softer
+        rule of :mod:`CMBDetectorLib.anatomy.outside`.
     """
 
     hemisphere: str
@@ -109,10 +113,14 @@ class Location:
     confidence: Literal["high", "low"]
     approximate: bool
     flags: tuple[str, ...] = ()
+    reason_outside: str = ""
 
 
 def locate_lesions(
-    lesion_voxels_ras_mm: Sequence[FloatArray], anatomy: Volume
+    lesion_voxels_ras_mm: Sequence[FloatArray],
+    anatomy: Volume | TissueMap,
+    *,
+    slack_mm: float = 0.0,
 ) -> tuple[Location, ...]:
     """The location of every lesion, in their order.
 
@@ -122,7 +130,11 @@ def locate_lesions(
         Of each lesion the centers of its voxels in RAS mm, shape (n, 3) with n at least 1; a
         lesion that is only a point has one. Any grid.
     anatomy
-        Label map in FreeSurfer's values, in the same space; any grid.
+        Label map in FreeSurfer's values, in the same space; any grid. Whoever asks again and again
+        makes it ready once (:func:`~CMBDetectorLib.anatomy.tissue_map.read_tissue_map`).
+    slack_mm
+        The longest edge of the voxels that the lesions were drawn on. What lies as close to tissue
+        is not surely outside.
 
     Raises
     ------
@@ -132,13 +144,13 @@ def locate_lesions(
         If a lesion has no voxel, or its points are not finite triples.
     """
     lesions = [_checked(points) for points in lesion_voxels_ras_mm]
-    tissue = read_tissue_map(anatomy)
+    tissue = anatomy if isinstance(anatomy, TissueMap) else read_tissue_map(anatomy)
     if not lesions:
         return ()
-    return _locate(lesions, tissue)
+    return _locate(lesions, tissue, slack_mm)
 
 
-def _locate(lesions: list[FloatArray], tissue: TissueMap) -> tuple[Location, ...]:
+def _locate(lesions: list[FloatArray], tissue: TissueMap, slack_mm: float) -> tuple[Location, ...]:
     points = np.concatenate(lesions)
     owner = np.repeat(np.arange(len(lesions)), [len(one) for one in lesions])
     midplane = find_midplane(tissue)
@@ -164,6 +176,7 @@ def _locate(lesions: list[FloatArray], tissue: TissueMap) -> tuple[Location, ...
         midplane.distance_mm(centers) if midplane is not None else np.full(len(lesions), np.nan)
     )
     far = _all_far(owner, gap_mm, codes, len(lesions), tissue)
+    reasons = reasons_outside(owner, points, codes, in_map, tissue, slack_mm=slack_mm)
 
     locations = []
     for i in range(len(lesions)):
@@ -184,6 +197,7 @@ def _locate(lesions: list[FloatArray], tissue: TissueMap) -> tuple[Location, ...
                 confidence="low" if unsure else "high",
                 approximate=zone_of(region) == "lobar" and bool(approximate[i] >= share / 2),
                 flags=_flags(found[i], tissue, outside_brain=far[i], outside_map=beyond[i] > 0.5),
+                reason_outside=reasons[i],
             )
         )
     return tuple(locations)
@@ -247,13 +261,9 @@ def _all_far(
     owner: IntArray, gap_mm: FloatArray, codes: CodeArray, n: int, tissue: TissueMap
 ) -> BoolArray:
     """Which lesions have every voxel outside the brain, and farther from tissue than a voxel."""
-    cerebrum_is_whole = all(
-        tissue.has("cortex", side=side) and tissue.has("white matter", side=side)
-        for side in ("left", "right")
-    )
-    if not (cerebrum_is_whole and tissue.has("cerebellum") and tissue.has("brainstem")):
+    if not has_whole_brain(tissue):
         return np.zeros(n, dtype=np.bool_)
-    far = (gap_mm > 1.5 * tissue.largest_spacing_mm) & ~tissue.of_kind(*BRAIN)[codes]
+    far = (gap_mm > SLACK_VOXELS * tissue.largest_spacing_mm) & ~tissue.of_kind(*BRAIN)[codes]
     return np.asarray(fractions(owner, far, n) == 1)
 
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from CMBDetectorLib.anatomy.label_values import Kind, Side
 from CMBDetectorLib.anatomy.lobes import LOBES, BrainFrame, approximate_lobes, find_brain_frame
 from CMBDetectorLib.anatomy.midplane import Midplane
-from CMBDetectorLib.anatomy.schemes import REGIONS
+from CMBDetectorLib.anatomy.schemes import BOMBS_REGIONS, REGIONS
 from CMBDetectorLib.anatomy.tissue_map import BoolArray, Cloud, CodeArray, IntArray, TissueMap
 from CMBDetectorLib.anatomy.white_matter import (
     callosal_core,
@@ -23,16 +23,6 @@ from CMBDetectorLib.geometry import FloatArray
 
 REGION_NAMES: tuple[str, ...] = tuple(name for names in REGIONS.values() for name in names)
 """All regions of MARS, in the order of the scheme."""
-BOMBS_REGIONS = (
-    "cortex/gray-white junction",
-    "subcortical white matter",
-    "basal ganglia gray matter",
-    "internal/external capsule",
-    "thalamus",
-    "brainstem",
-    "cerebellum",
-)
-"""The regions of BOMBS (Cordonnier et al., Stroke 40, 2009)."""
 JUNCTION_MM = 2.0
 """White matter up to here from the cortex is at its junction with it."""
 

@@ -6,40 +6,46 @@ References
 ----------
 MARS: Gregoire et al., "The Microbleed Anatomical Rating Scale (MARS)", Neurology 73, 2009: zones
 and regions. BOMBS: Cordonnier et al., "Improving interrater agreement about brain microbleeds:
-development of the Brain Observer MicroBleed Scale (BOMBS)", Stroke 40, 2009: size classes, certain
-and uncertain. Boston criteria 2.0: Charidimou et al., Lancet Neurology 21, 2022: strictly lobar.
+development of the Brain Observer MicroBleed Scale (BOMBS)", Stroke 40, 2009: size classes, regions
+by tissue, certain and uncertain. Boston criteria 2.0: Charidimou et al., Lancet Neurology 21, 2022:
+strictly lobar.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, get_args
+from typing import Protocol
 
 from CMBDetectorLib.results import NOT_ASSESSED, Detection
+from CMBDetectorLib.zones import (
+    BOMBS_REGIONS,
+    BOMBS_SCHEME,
+    REGIONS,
+    SCHEME,
+    ZONES,
+    Zone,
+    zone_of,
+)
 
-Zone = Literal["lobar", "deep", "infratentorial", "not assessed"]
+__all__ = [
+    "BOMBS_REGIONS",
+    "BOMBS_SCHEME",
+    "HEMISPHERES",
+    "REGIONS",
+    "SCHEME",
+    "SIZE_CLASSES",
+    "ZONES",
+    "Reviewed",
+    "Summary",
+    "Zone",
+    "size_class",
+    "summarize",
+    "zone_of",
+]
 
-SCHEME = "MARS"
-ZONES: tuple[Zone, ...] = get_args(Zone)
-REGIONS: dict[Zone, tuple[str, ...]] = {
-    "lobar": ("frontal", "parietal", "temporal", "occipital", "insula"),
-    "deep": (
-        "basal ganglia",
-        "thalamus",
-        "internal capsule",
-        "external capsule",
-        "corpus callosum",
-        "deep and periventricular white matter",
-    ),
-    "infratentorial": ("brainstem", "cerebellum"),
-}
 HEMISPHERES = ("left", "right", "midline")
 SIZE_CLASSES = ("under 5 mm", "5 to 10 mm", "over 10 mm")
-
-_ZONES_BY_REGION: dict[str, Zone] = {
-    region: zone for zone, regions in REGIONS.items() for region in regions
-}
 
 
 class Reviewed(Protocol):
@@ -63,9 +69,11 @@ class Summary:
     n
         How many there are: ``n_certain`` accepted, ``n_uncertain``, and ``n_unreviewed`` without
         a verdict.
-    by_zone, by_hemisphere, by_size
-        Every class with its count, in the order of the scheme. What the scheme does not know is
-        "not assessed". Sizes go by the maximum diameter.
+    by_zone, by_region, by_hemisphere
+        Every class with its count, in the order of the scheme (MARS). What the scheme does not know
+        is "not assessed".
+    by_bombs_region, by_size
+        The same by BOMBS. Sizes go by the maximum diameter.
     strictly_lobar
         Whether there are lesions and all are lobar; None while the zone of one is not assessed.
         Lesions in the cerebellum are not lobar here; the Boston criteria 2.0 leave them out.
@@ -76,19 +84,13 @@ class Summary:
     n_uncertain: int
     n_unreviewed: int
     by_zone: dict[str, int]
+    by_region: dict[str, int]
     by_hemisphere: dict[str, int]
+    by_bombs_region: dict[str, int]
     by_size: dict[str, int]
     strictly_lobar: bool | None
     scheme: str = SCHEME
-
-
-def zone_of(region: str) -> Zone:
-    """The zone that a region belongs to; "not assessed" for a text that is none of the scheme.
-
-    >>> zone_of("thalamus")
-    'deep'
-    """
-    return _ZONES_BY_REGION.get(region.strip().lower(), "not assessed")
+    bombs_scheme: str = BOMBS_SCHEME
 
 
 def size_class(max_diameter_mm: float) -> str:
@@ -112,14 +114,16 @@ def summarize(lesions: Sequence[Reviewed] | Sequence[Detection]) -> Summary:
             counted.append(detection)
             verdicts.append(verdict)
     by_zone = _count(ZONES, (zone_of(lesion.region) for lesion in counted))
-    sides = (_side_of(lesion.hemisphere) for lesion in counted)
+    regions = [name for names in REGIONS.values() for name in names]
     return Summary(
         n=len(counted),
         n_certain=verdicts.count("accepted"),
         n_uncertain=verdicts.count("uncertain"),
         n_unreviewed=verdicts.count("unreviewed"),
         by_zone=by_zone,
-        by_hemisphere=_count((*HEMISPHERES, NOT_ASSESSED), sides),
+        by_region=_count_known(regions, (lesion.region for lesion in counted)),
+        by_hemisphere=_count_known(HEMISPHERES, (lesion.hemisphere for lesion in counted)),
+        by_bombs_region=_count_known(BOMBS_REGIONS, (lesion.bombs_region for lesion in counted)),
         by_size=_count(SIZE_CLASSES, (size_class(lesion.max_diameter_mm) for lesion in counted)),
         strictly_lobar=_is_strictly_lobar(by_zone),
     )
@@ -131,9 +135,11 @@ def _parts(lesion: Reviewed | Detection) -> tuple[Detection, str]:
     return lesion.detection, lesion.verdict
 
 
-def _side_of(text: str) -> str:
-    side = text.strip().lower()
-    return side if side in HEMISPHERES else NOT_ASSESSED
+def _count_known(classes: Sequence[str], found: Iterable[str]) -> dict[str, int]:
+    """Counts of these classes, and last of what is none of them."""
+    texts = (text.strip().lower() for text in found)
+    known = (text if text in classes else NOT_ASSESSED for text in texts)
+    return _count((*classes, NOT_ASSESSED), known)
 
 
 def _count(classes: Sequence[str], found: Iterable[str]) -> dict[str, int]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from CMBDetectorLib.anatomy.label_values import Side
-from CMBDetectorLib.anatomy.regions import BOMBS_REGIONS, REGION_NAMES
-from CMBDetectorLib.anatomy.schemes import REGIONS, ZONES
+from CMBDetectorLib.anatomy.regions import REGION_NAMES
+from CMBDetectorLib.anatomy.schemes import BOMBS_REGIONS, REGIONS, ZONES
 from CMBDetectorLib.anatomy.tissue_map import BoolArray, CodeArray, IntArray, TissueMap
 from CMBDetectorLib.geometry import FloatArray
 from CMBDetectorLib.results import NOT_ASSESSED

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 import math
+from pathlib import Path
+
+from CMBDetectorLib.settings import ANATOMY_CHOICES, AnatomyChoice
 
 
 def probability(text: str) -> float:
@@ -34,6 +37,11 @@ def positive_number(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"must be a whole number from 1, got {text!r}")
     return int(text)
+
+
+def anatomy(text: str) -> AnatomyChoice | Path:
+    """One of the words, or a file; ``./none`` is a file of that name."""
+    return next((choice for choice in ANATOMY_CHOICES if choice == text), Path(text))
 
 
 def _number(text: str) -> float:

@@ -15,7 +15,7 @@ from CMBDetectorLib.cli.inputs import (
     ScanInput,
     add_image_options,
     expand_inputs,
-    refuse_shared_mask,
+    refuse_shared_files,
 )
 from CMBDetectorLib.cli.json_lines import error_code
 from CMBDetectorLib.cli.packages import require_core_packages
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """\
 Read images and find their brains as detect does, and say what was recognized and what to doubt,
-without searching for microbleeds. Writes nothing and does not need torch."""
+without searching for microbleeds. Writes nothing and does not need torch: with --anatomy auto the
+brain is found by a quick method, not by the network as in detect. An anatomy file is checked."""
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -70,7 +71,7 @@ def _check_all(arguments: argparse.Namespace, cancel: CancelToken) -> Sequence[i
 
     require_core_packages()
     scans = expand_inputs(arguments.inputs)
-    refuse_shared_mask(arguments.brain_mask, len(scans))
+    refuse_shared_files(arguments, len(scans))
     bundle = find_bundle(arguments.model)
     return [_check_one(scan, arguments, bundle, cancel) for scan in scans]
 
@@ -83,6 +84,7 @@ def _check_one(
     request = DetectionRequest(
         input_path=scan.path,
         brain_mask_path=arguments.brain_mask,
+        anatomy=arguments.anatomy,
         volume_index=arguments.volume_index,
     )
     try:
@@ -113,6 +115,7 @@ def facts_of(assessment: Assessment) -> dict[str, Any]:
         "slice_axis_spacing_mm": round(geometry.spacing_mm[geometry.slice_axis], 6),
         "brain_volume_ml": round(brain_volume_ml(assessment.brain.mask), 1),
         "brain_mask_source": assessment.brain.source,
+        "anatomy_source": assessment.anatomy.record.source,
         "warnings": [warning.to_dict() for warning in assessment.warnings],
     }
 

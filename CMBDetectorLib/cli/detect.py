@@ -15,7 +15,7 @@ from CMBDetectorLib.cli.inputs import (
     ScanInput,
     add_image_options,
     expand_inputs,
-    refuse_shared_mask,
+    refuse_shared_files,
 )
 from CMBDetectorLib.cli.json_lines import JsonLinesDisplay
 from CMBDetectorLib.cli.packages import require_core_packages
@@ -33,12 +33,13 @@ from CMBDetectorLib.progress import CancelToken
 from CMBDetectorLib.settings import DetectionRequest
 
 if TYPE_CHECKING:
+    from CMBDetectorLib.models.anatomy_bundle import AnatomyBundle
     from CMBDetectorLib.models.bundle import ModelBundle
 
 DESCRIPTION = """\
 Find cerebral microbleeds on SWI or T2*-weighted images. For each image it writes a label map on
-the image's own grid, a table, a JSON document with the settings and provenance, and a picture. A
-folder stands for all images in it and below it."""
+the image's own grid, a table, the counts, a JSON document with the settings and provenance, and a
+picture. A folder stands for all images in it and below it."""
 
 EPILOG = """\
 Exit codes: 0 ran (lesions or none), 2 usage, 3 input, 4 model, 5 device, 6 cancelled, 7 output
@@ -68,6 +69,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     add("--save-probability", action="store_true", help="write the probability map as well")
     add("--save-segmentation", action="store_true", help="write a segmentation for 3D Slicer too")
+    add("--save-anatomy", action="store_true", help="write the anatomical label map as well")
     add_options(parser)
     existing = parser.add_mutually_exclusive_group()
     existing.add_argument("--overwrite", action="store_true", help="replace existing results")
@@ -134,15 +136,15 @@ def _run_all(
     """Every input in turn. What is wrong with one leaves the others alone; raises the rest."""
     require_core_packages()
     jobs = _plan_jobs(scans, arguments)
-    bundle = _load_model(arguments.model)
+    models = _load_models(arguments)
     _check_device(arguments)
     for job in jobs:
-        if arguments.skip_existing and all(path.exists() for path in job.outputs.values()):
+        if arguments.skip_existing and _is_done(job):
             tally.skipped += 1
             display.skipped(job)
             continue
         try:
-            _run_one(job, arguments, bundle, display, cancel)
+            _run_one(job, arguments, models, display, cancel)
         except (Cancelled, ModelError, MissingDependencyError):
             raise
         except CMBDetectorError as error:
@@ -152,10 +154,15 @@ def _run_all(
             tally.done += 1
 
 
+def _is_done(job: Job) -> bool:
+    """Whether all results are there; those of earlier versions are, without a table of counts."""
+    return all(path.exists() for what, path in job.outputs.items() if what != "summary")
+
+
 def _run_one(
     job: Job,
     arguments: argparse.Namespace,
-    bundle: ModelBundle,
+    models: tuple[ModelBundle, AnatomyBundle | None],
     display: Display,
     cancel: CancelToken,
 ) -> None:
@@ -166,6 +173,7 @@ def _run_one(
         output_dir=job.output_dir,
         model=arguments.model,
         brain_mask_path=arguments.brain_mask,
+        anatomy=arguments.anatomy,
         volume_index=arguments.volume_index,
         device=arguments.device,
         precision=arguments.precision,
@@ -173,12 +181,15 @@ def _run_one(
         min_volume_mm3=arguments.min_volume,
         save_probability=arguments.save_probability,
         save_segmentation=arguments.save_segmentation,
+        save_anatomy=arguments.save_anatomy,
         overwrite=arguments.overwrite,
     )
+    bundle, anatomy_bundle = models
     try:
         result = detect(
             request,
             bundle=bundle,
+            anatomy_bundle=anatomy_bundle,
             on_progress=lambda event: display.progress(job, event),
             cancel=cancel,
         )
@@ -193,7 +204,7 @@ def _run_one(
 def _plan_jobs(scans: Sequence[ScanInput], arguments: argparse.Namespace) -> list[Job]:
     from CMBDetectorLib.reporting.outputs import planned_outputs
 
-    refuse_shared_mask(arguments.brain_mask, len(scans))
+    refuse_shared_files(arguments, len(scans))
     jobs: list[Job] = []
     owner: dict[str, Path] = {}
     for number, scan in enumerate(scans, start=1):
@@ -203,6 +214,7 @@ def _plan_jobs(scans: Sequence[ScanInput], arguments: argparse.Namespace) -> lis
             arguments.output_dir / scan.subfolder,
             save_probability=arguments.save_probability,
             save_segmentation=arguments.save_segmentation,
+            save_anatomy=arguments.save_anatomy,
         ).named()
         for file in outputs.values():
             # Compared without case, as the file systems of macOS and Windows do.
@@ -216,10 +228,12 @@ def _plan_jobs(scans: Sequence[ScanInput], arguments: argparse.Namespace) -> lis
     return jobs
 
 
-def _load_model(model: str | None) -> ModelBundle:
+def _load_models(arguments: argparse.Namespace) -> tuple[ModelBundle, AnatomyBundle | None]:
+    from CMBDetectorLib.anatomical_map import load_anatomy_model
     from CMBDetectorLib.models.library import find_bundle
 
-    return find_bundle(model)
+    bundle = find_bundle(arguments.model)
+    return bundle, load_anatomy_model() if arguments.anatomy == "auto" else None
 
 
 def _check_device(arguments: argparse.Namespace) -> None:

@@ -119,13 +119,14 @@ class TerminalDisplay:
 
     def result(self, job: Job, result: DetectionResult) -> None:
         """Print warnings, the table and the paths."""
-        from CMBDetectorLib.reporting.tables import headline, lesion_lines
+        from CMBDetectorLib.reporting.tables import headline, lesion_lines, result_lines
 
         self._clear_bar()
         for warning in result.warnings:
             console.print_warning(f"{job.input_path.name}: {warning.message}")
         lines = [f"{job.input_path.name}: {headline(result)}", f"  {_run_line(result)}"]
         lines += [f"  {line}" for line in lesion_lines(result.detections)]
+        lines += [f"  {line}" for line in result_lines(result)]
         lines += [f"  {what}: {path}" for what, path in job.outputs.items()]
         self._print(*lines)
 

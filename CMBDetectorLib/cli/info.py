@@ -114,6 +114,7 @@ def _models() -> list[dict[str, Any]] | None:
     return [
         {
             "id": entry.id,
+            "kind": entry.kind,
             "source": entry.source,
             "is_default": entry.is_default,
             "version": None if entry.bundle is None else entry.bundle.version,

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from CMBDetectorLib.cli.argument_types import whole_number
+from CMBDetectorLib.cli.argument_types import anatomy, whole_number
 from CMBDetectorLib.errors import InputError, UsageError
 
 # As in CMBDetectorLib.io.reading, which this does not import: --help is quick without numpy.
@@ -25,7 +25,9 @@ MASK_WORDS = frozenset(
     {"brainmask", "dseg", "label", "labelmap", "labels", "lesion", "lesions", "mask", "masks"}
     | {"probseg", "roi", "seg", "segmentation", "segmentations"}
 )
-_OWN_RESULT = re.compile(r"_cmb(_reviewed)?(_labels|_probability)?(\.seg)?$", re.IGNORECASE)
+_OWN_RESULT = re.compile(
+    r"_cmb(_reviewed)?(_labels|_probability|_anatomy)?(\.seg)?$", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)
@@ -47,16 +49,28 @@ def add_image_options(parser: argparse.ArgumentParser) -> None:
         help="NIfTI-1/2 or NRRD magnitude image, or a folder of them",
     )
     add("--brain-mask", metavar="FILE", type=Path, help="brain mask, on any grid in the same space")
+    add(
+        "--anatomy",
+        metavar="auto|none|FILE",
+        type=anatomy,
+        default="auto",
+        help="where lesions lie is told by a network (auto), by nothing, or by a label map in "
+        "FreeSurfer's values (SynthSeg, FastSurfer), on any grid in the same space",
+    )
     add("--volume-index", metavar="N", type=whole_number, help="which volume of a 4D image, from 0")
 
 
-def refuse_shared_mask(brain_mask: Path | None, n_inputs: int) -> None:
-    """Raise UsageError where one brain mask is given for several images."""
-    if brain_mask is not None and n_inputs > 1:
-        raise UsageError(
-            f"--brain-mask is the mask of one image, got {n_inputs} inputs; "
-            "run them one by one, each with its own mask"
-        )
+def refuse_shared_files(arguments: argparse.Namespace, n_inputs: int) -> None:
+    """Raise UsageError where one brain mask or anatomy file is given for several images."""
+    for option, what, given in (
+        ("--brain-mask", "mask", arguments.brain_mask),
+        ("--anatomy", "anatomy", arguments.anatomy),
+    ):
+        if isinstance(given, Path) and n_inputs > 1:
+            raise UsageError(
+                f"{option} is the {what} of one image, got {n_inputs} inputs; "
+                f"run them one by one, each with its own {what}"
+            )
 
 
 def expand_inputs(inputs: Sequence[Path]) -> list[ScanInput]:

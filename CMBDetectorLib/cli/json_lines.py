@@ -8,13 +8,15 @@ event       keys
 =========== ====================================================================================
 start       ``schema`` (1), ``version``, ``inputs`` (list of paths)
 progress    ``input``, ``index`` and ``count`` (of the inputs, from 1), ``stage`` (``read``,
-            ``brain mask``, ``prepare``, ``inference``, ``restore``, ``lesions``, ``write``),
-            ``fraction`` (0 to 1, of this input, never falling), ``message``, ``elapsed_s``,
-            ``remaining_s`` (an estimate, or null)
+            ``anatomy`` where it is sought, ``brain mask``, ``prepare``, ``inference``,
+            ``restore``, ``lesions``, ``write``), ``fraction`` (0 to 1, of this input, never
+            falling), ``message``, ``elapsed_s``, ``remaining_s`` (an estimate, or null)
 warning     ``input``, ``code`` (stable), ``message`` (for people)
-result      ``input``, ``count`` (of lesions), ``paths`` (object: ``labels``, ``table``,
-            ``document``, ``picture`` and, if asked for, ``probability`` and
-            ``segmentation``), ``model_id``, ``device``, ``precision``, ``stage_seconds``
+result      ``input``, ``count`` (of lesions), ``dropped`` (number of candidates outside of the
+            brain), ``paths`` (object: ``labels``, ``table``, ``summary``, ``document``,
+            ``picture`` and, if asked for, ``probability``, ``segmentation`` and
+            ``anatomy``), ``model_id``, ``anatomy_source``, ``device``, ``precision``,
+            ``stage_seconds``
 skipped     ``input``: its results exist and ``--skip-existing`` was given
 error       ``input`` (null if it concerns the whole run), ``code`` (``usage``, ``input``,
             ``model``, ``missing_dependency``, ``device``, ``cancelled``, ``output``,
@@ -114,8 +116,10 @@ class JsonLinesDisplay:
             "result",
             input=str(job.input_path),
             count=len(result.detections),
+            dropped=len(result.dropped),
             paths={what: str(path) for what, path in job.outputs.items()},
             model_id=result.provenance.model_id,
+            anatomy_source=result.provenance.anatomy_source,
             device=result.provenance.device,
             precision=result.provenance.precision,
             stage_seconds=result.provenance.stage_seconds,

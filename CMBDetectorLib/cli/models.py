@@ -11,6 +11,7 @@ from CMBDetectorLib.cli import console
 from CMBDetectorLib.errors import ModelError
 
 if TYPE_CHECKING:
+    from CMBDetectorLib.models.anatomy_bundle import AnatomyBundle
     from CMBDetectorLib.models.bundle import ModelBundle
 
 DESCRIPTION = "The models that are installed with the software or in the user's folder."
@@ -39,7 +40,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run_list(arguments: argparse.Namespace) -> int:
-    """Print id, version, members, license and place of each model, damaged ones included."""
+    """Print id, kind, version, members, license and place of each model, damaged ones included."""
     from CMBDetectorLib.models.library import list_bundles, user_folder
 
     listings = list_bundles()
@@ -47,7 +48,8 @@ def run_list(arguments: argparse.Namespace) -> int:
         print(f"no model is installed; put bundles into {user_folder()}")
     for entry in listings:
         mark = " (default)" if entry.is_default else ""
-        print(console.one_line(f"{entry.id}{mark}  {entry.source}  {entry.path}"))
+        line = f"{entry.id}{mark}  {entry.kind}  {entry.source}  {entry.path}"
+        print(console.one_line(line))
         if entry.bundle is not None:
             bundle = entry.bundle
             number = len(bundle.members)
@@ -60,9 +62,9 @@ def run_list(arguments: argparse.Namespace) -> int:
 
 def run_show(arguments: argparse.Namespace) -> int:
     """Print a model's parameters and its card, or its metadata as JSON."""
-    from CMBDetectorLib.models.library import find_bundle
+    from CMBDetectorLib.models.library import find_any_bundle
 
-    bundle = find_bundle(arguments.model)
+    bundle = find_any_bundle(arguments.model)
     if arguments.json:
         print(json.dumps(dict(bundle.metadata), indent=2, ensure_ascii=False))
         return 0
@@ -75,7 +77,7 @@ def run_show(arguments: argparse.Namespace) -> int:
 
 def run_verify(arguments: argparse.Namespace) -> int:
     """Check models; returns ModelError's exit code if one of them cannot be used."""
-    from CMBDetectorLib.models.library import find_bundle, list_bundles
+    from CMBDetectorLib.models.library import find_any_bundle, list_bundles
 
     targets = arguments.models or [str(entry.path) for entry in list_bundles()]
     if not targets:
@@ -83,7 +85,7 @@ def run_verify(arguments: argparse.Namespace) -> int:
     exit_code = 0
     for target in targets:
         try:
-            bundle = find_bundle(target)
+            bundle = find_any_bundle(target)
         except ModelError as error:
             console.print_error(error)
             exit_code = error.exit_code
@@ -101,15 +103,11 @@ def run_add(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _facts(bundle: ModelBundle) -> dict[str, object]:
-    grid = bundle.preprocessing.grid
-    spacing = f"{grid.kind}, {grid.spacing_mm} mm"
-    if grid.min_slice_spacing_mm is not None:
-        spacing += f", slices at least {grid.min_slice_spacing_mm} mm"
-    point = bundle.operating_point
-    seen = bundle.training_range
+def _facts(bundle: ModelBundle | AnatomyBundle) -> dict[str, object]:
+    from CMBDetectorLib.models.anatomy_bundle import AnatomyBundle
+
     size = sum(path.stat().st_size for path in bundle.members) / 1e6
-    return {
+    facts: dict[str, object] = {
         "id": bundle.id,
         "name": bundle.name,
         "version": bundle.version,
@@ -117,6 +115,21 @@ def _facts(bundle: ModelBundle) -> dict[str, object]:
         "folder": Path(bundle.root),
         "network": bundle.architecture,
         "members": f"{len(bundle.members)}, {size:.1f} MB together",
+    }
+    if isinstance(bundle, AnatomyBundle):
+        return facts | {
+            "kind": "anatomy",
+            "grid": f"isotropic, {bundle.spacing_mm} mm",
+            "classes": ", ".join(bundle.classes),
+        }
+    grid = bundle.preprocessing.grid
+    spacing = f"{grid.kind}, {grid.spacing_mm} mm"
+    if grid.min_slice_spacing_mm is not None:
+        spacing += f", slices at least {grid.min_slice_spacing_mm} mm"
+    point = bundle.operating_point
+    seen = bundle.training_range
+    return facts | {
+        "kind": "detector",
         "grid": spacing,
         "threshold": point.threshold,
         "smallest lesion": f"{point.min_volume_mm3} mm³",

@@ -38,6 +38,7 @@ REGION_WORDS = frozenset(
 IMAGE_WORDS = frozenset({"0000", "image", "img", "brain"})
 
 _BRAIN_MASK = re.compile(r"brain[\s_.-]?mask|desc-brain|(^|[\s_.-])brain$", re.IGNORECASE)
+_OWN_ANATOMY = re.compile(r"_cmb_anatomy$", re.IGNORECASE)
 _LAST_WORD = re.compile(r"^(?P<rest>.*?)(?:^|[\s_.-]+)(?P<word>desc-[a-z0-9+]+|[a-z0-9+]+)$", re.I)
 _ENTITY = re.compile(r"(?:^|_)(sub|ses|acq|run)-([a-z0-9]+)", re.IGNORECASE)
 
@@ -140,6 +141,11 @@ def is_lesion_name(stem: str) -> bool:
 def is_brain_mask(stem: str) -> bool:
     """Whether a name says that the file is a brain mask."""
     return _BRAIN_MASK.search(stem) is not None
+
+
+def is_own_anatomy(stem: str) -> bool:
+    """Whether it is the anatomical label map that this software writes beside its results."""
+    return _OWN_ANATOMY.search(stem) is not None
 
 
 def is_probability(stem: str) -> bool:

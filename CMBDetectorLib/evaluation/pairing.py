@@ -17,6 +17,7 @@ from CMBDetectorLib.evaluation.names import (
     file_stem,
     is_brain_mask,
     is_lesion_name,
+    is_own_anatomy,
     match_names,
     scan_name,
     unique_ids,
@@ -157,7 +158,12 @@ def files_for_scans(
         return [path] * len(names)
     files = [file for file in image_files(path) if not is_brain_mask(file_stem(file))]
     if words is IMAGE_WORDS:
-        files = [file for file in files if not is_lesion_name(file_stem(file))]
+        stems = [file_stem(file) for file in files]
+        files = [
+            file
+            for file, stem in zip(files, stems, strict=True)
+            if not (is_lesion_name(stem) or is_own_anatomy(stem))
+        ]
     found: list[Path | None] = [None] * len(names)
     contrast = [file for file in files if _BLOOD_SENSITIVE.search(file_stem(file))]
     rounds = ((files, frozenset[str]()), (files, words), (contrast, words))

@@ -2,7 +2,7 @@
 
 In a folder, each scan is taken once:
 
-- hidden files, brain masks and pictures are no lesions;
+- hidden files, brain masks, this software's anatomies and pictures are no lesions;
 - where the names of some images say that they hold lesions (``_mask``, ``_cmb_labels``, ``_CMB``,
   ``_dseg`` …), the other images are left out;
 - a label map goes before a segmentation of 3D Slicer (``_cmb.seg.nrrd``), that before a table of
@@ -29,6 +29,7 @@ from CMBDetectorLib.evaluation.names import (
     file_stem,
     is_brain_mask,
     is_lesion_name,
+    is_own_anatomy,
     is_probability,
     named_scan,
     scan_name,
@@ -241,7 +242,7 @@ def _from_folder(path: Path, side: Side, *, takes_probability: bool) -> Source:
 
 def _lesion_images(root: Path) -> tuple[list[Path], list[Path]]:
     """The maps of lesions below a folder, and the images that are none."""
-    images = [path for path in image_files(root) if not is_brain_mask(file_stem(path))]
+    images = [path for path in image_files(root) if not _is_of_the_brain(file_stem(path))]
     listed = bids.listed_lesions(root)
     if listed is not None:
         not_listed = [path for path in images if path.resolve() not in listed]
@@ -254,6 +255,10 @@ def _lesion_images(root: Path) -> tuple[list[Path], list[Path]]:
             left_out = [path for path in images if path not in set(marked)]
             return marked + probabilities, left_out
     return images + probabilities, []
+
+
+def _is_of_the_brain(stem: str) -> bool:
+    return is_brain_mask(stem) or is_own_anatomy(stem)
 
 
 def _columns(path: Path) -> tuple[str, ...] | None:

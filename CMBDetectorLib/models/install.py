@@ -7,12 +7,13 @@ import tempfile
 from pathlib import Path
 
 from CMBDetectorLib.errors import ModelError
-from CMBDetectorLib.models.bundle import ModelBundle, load_bundle
+from CMBDetectorLib.models.anatomy_bundle import AnatomyBundle
+from CMBDetectorLib.models.bundle import ModelBundle
 from CMBDetectorLib.models.checksums import SUMS_NAME
-from CMBDetectorLib.models.library import bundled_folder, user_folder
+from CMBDetectorLib.models.library import bundled_folder, load_any_bundle, user_folder
 
 
-def install_bundle(folder: Path) -> ModelBundle:
+def install_bundle(folder: Path) -> ModelBundle | AnatomyBundle:
     """Check every file of a bundle and copy it, whole or not at all, to the user's folder.
 
     The copy is checked as well. The bundle may have any folder name; the copy is called by its id.
@@ -27,7 +28,7 @@ def install_bundle(folder: Path) -> ModelBundle:
         raise ModelError(
             f"{folder}: a file; a model bundle is a folder with SHA256SUMS, unpack an archive first"
         )
-    bundle = load_bundle(folder)
+    bundle = load_any_bundle(folder)
     _refuse_installed(bundle)
     target = user_folder() / bundle.id
     try:
@@ -38,7 +39,7 @@ def install_bundle(folder: Path) -> ModelBundle:
             for name in (*bundle.sha256, SUMS_NAME):
                 (draft / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(folder / name, draft / name)
-            load_bundle(draft)
+            load_any_bundle(draft)
             _refuse_installed(bundle)
             draft.rename(target)
     except OSError as error:
@@ -46,10 +47,10 @@ def install_bundle(folder: Path) -> ModelBundle:
             f"{target}: the model could not be copied there ({error.strerror or error}); "
             "free some space or make the folder writable"
         ) from error
-    return load_bundle(target)
+    return load_any_bundle(target)
 
 
-def _refuse_installed(bundle: ModelBundle) -> None:
+def _refuse_installed(bundle: ModelBundle | AnatomyBundle) -> None:
     for place in (bundled_folder(), user_folder()):
         path = place / bundle.id
         if path.exists():

@@ -10,24 +10,36 @@ from pathlib import Path
 from typing import Literal
 
 from CMBDetectorLib.errors import ModelError
+from CMBDetectorLib.models.anatomy_bundle import AnatomyBundle, load_anatomy_bundle
 from CMBDetectorLib.models.bundle import ModelBundle, load_bundle
+from CMBDetectorLib.models.bundle_files import METADATA_NAME
+from CMBDetectorLib.models.description import KIND_NAMES, OUR_KEY, BundleKind, kind_of
+from CMBDetectorLib.models.json_fields import read_json_object
 
 DEFAULT_MODEL_ID = "cmb_gre_swi_unet"
+DEFAULT_ANATOMY_ID = "head_anatomy_unet"
 USER_FOLDER_VARIABLE = "CMBDETECTOR_MODELS"
 
 Source = Literal["bundled", "user"]
 
+_DEFAULTS: dict[BundleKind, str] = {"detector": DEFAULT_MODEL_ID, "anatomy": DEFAULT_ANATOMY_ID}
+
 
 @dataclass(frozen=True)
 class BundleListing:
-    """A bundle that was found; ``problem`` says why it cannot be used, else ``bundle`` is set."""
+    """A bundle that was found; ``problem`` says why it cannot be used, else ``bundle`` is set.
+
+    ``kind`` of a bundle so damaged that it does not say is ``"detector"``. ``is_default`` is of
+    the bundle that is taken for its kind if none is named.
+    """
 
     id: str
     path: Path
     source: Source
     is_default: bool
-    bundle: ModelBundle | None
+    bundle: ModelBundle | AnatomyBundle | None
     problem: str | None
+    kind: BundleKind = "detector"
 
 
 def bundled_folder() -> Path:
@@ -55,7 +67,7 @@ def user_folder() -> Path:
 
 
 def find_bundle(model: str | None) -> ModelBundle:
-    """The bundle with this id, or at this path, with every file checked.
+    """The detection model with this id, or at this path, with every file checked.
 
     Ids come before paths, bundles of the software before those of the user. None is the default
     model.
@@ -63,19 +75,41 @@ def find_bundle(model: str | None) -> ModelBundle:
     Raises
     ------
     ModelError
-        If there is no such model (the message lists those there are) or it is damaged.
+        If there is no such model (the message lists those there are), it is damaged, or it is a
+        model of another kind.
     """
-    wanted = model if model is not None else DEFAULT_MODEL_ID
-    found = {path.name: path for path, _ in reversed(_candidates())}
-    if wanted in found:
-        return _load_named(found[wanted])
-    path = Path(wanted).expanduser()
-    if model is not None and path.exists():
-        return load_bundle(path)
-    there = ", ".join(sorted(found)) or "none"
-    raise ModelError(
-        f"no such model: {wanted}; there is {there}, or give the path of a bundle's folder"
-    )
+    bundle = _find(model, "detector")
+    assert isinstance(bundle, ModelBundle)
+    return bundle
+
+
+def find_anatomy_bundle(model: str | None = None) -> AnatomyBundle:
+    """The anatomy network with this id, or at this path; else as :func:`find_bundle`."""
+    bundle = _find(model, "anatomy")
+    assert isinstance(bundle, AnatomyBundle)
+    return bundle
+
+
+def find_any_bundle(model: str | None) -> ModelBundle | AnatomyBundle:
+    """As :func:`find_bundle`, whatever the model is for."""
+    return _find(model, None)
+
+
+def load_any_bundle(root: Path) -> ModelBundle | AnatomyBundle:
+    """The bundle in a folder, whatever it is for, with every file checked.
+
+    Raises
+    ------
+    ModelError
+        As :func:`~CMBDetectorLib.models.bundle.load_bundle` and
+        :func:`~CMBDetectorLib.models.anatomy_bundle.load_anatomy_bundle`.
+    """
+    return load_anatomy_bundle(root) if _kind_at(root) == "anatomy" else load_bundle(root)
+
+
+def is_installed(model_id: str) -> bool:
+    """Whether there is a bundle of this id, damaged or not."""
+    return any(path.name == model_id for path, _ in _candidates())
 
 
 def list_bundles() -> tuple[BundleListing, ...]:
@@ -94,13 +128,42 @@ def list_bundles() -> tuple[BundleListing, ...]:
         if path.name in taken:
             bundle, problem = None, "hidden by the bundle of the same id that is listed first"
         taken.add(path.name)
-        is_default = path.name == DEFAULT_MODEL_ID and source == "bundled"
-        listings.append(BundleListing(path.name, path, source, is_default, bundle, problem))
+        kind = _kind_at(path)
+        is_default = path.name == _DEFAULTS[kind] and source == "bundled"
+        listings.append(BundleListing(path.name, path, source, is_default, bundle, problem, kind))
     return tuple(listings)
 
 
-def _load_named(path: Path) -> ModelBundle:
-    bundle = load_bundle(path)
+def _find(model: str | None, kind: BundleKind | None) -> ModelBundle | AnatomyBundle:
+    wanted = model if model is not None else _DEFAULTS[kind or "detector"]
+    found = {path.name: path for path, _ in reversed(_candidates())}
+    path = found.get(wanted, Path(wanted).expanduser())
+    if wanted not in found and (model is None or not path.exists()):
+        usable = sorted(name for name, at in found.items() if kind in (None, _kind_at(at)))
+        there = ", ".join(usable) or "none"
+        raise ModelError(
+            f"no such model: {wanted}; there is {there}, or give the path of a bundle's folder"
+        )
+    bundle = _load_named(path) if wanted in found else load_any_bundle(path)
+    found_kind: BundleKind = "anatomy" if isinstance(bundle, AnatomyBundle) else "detector"
+    if kind is not None and kind != found_kind:
+        raise ModelError(
+            f"the model {bundle.id} {KIND_NAMES[found_kind]}; expected one that "
+            f"{KIND_NAMES[kind]}, such as {_DEFAULTS[kind]}"
+        )
+    return bundle
+
+
+def _kind_at(root: Path) -> BundleKind:
+    """What the bundle in a folder says it is, nothing else of it being checked."""
+    try:
+        return kind_of(read_json_object(root / METADATA_NAME).child(OUR_KEY))
+    except ModelError:  # loading it says what is wrong
+        return "detector"
+
+
+def _load_named(path: Path) -> ModelBundle | AnatomyBundle:
+    bundle = load_any_bundle(path)
     if bundle.id != path.name:
         raise ModelError(f"{path}: holds the model {bundle.id!r}; rename the folder to that")
     return bundle

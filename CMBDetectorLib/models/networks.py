@@ -6,18 +6,23 @@ import hashlib
 import itertools
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import monai.networks.nets
+import numpy.typing as npt
 import safetensors.torch
 import torch
+from monai.networks.blocks.dynunet_block import UnetBasicBlock, UnetResBlock
 from safetensors import SafetensorError
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from CMBDetectorLib.anatomy.alignment import ATLAS_SHAPE
 from CMBDetectorLib.errors import ModelError
+from CMBDetectorLib.models.anatomy_bundle import ATLAS_TENSOR, AnatomyBundle
 from CMBDetectorLib.models.architectures import TARGET_KEY, check_network_def
 from CMBDetectorLib.models.bundle import ModelBundle
+from CMBDetectorLib.models.bundle_files import Weights
 from CMBDetectorLib.models.weights import read_weights_header
 
 
@@ -45,6 +50,26 @@ def build_network(network_def: Mapping[str, Any]) -> nn.Module:
     return network
 
 
+def without_repeated_names(
+    network_def: Mapping[str, Any], weights: Weights
+) -> dict[str, npt.NDArray[Any]]:
+    """The weights of a network, those that its state has under several names once.
+
+    Raises
+    ------
+    ModelError
+        If the network is not accepted, or the weights lack one of its tensors.
+    """
+    names = _own_names(build_network(network_def))
+    missing = [name for name in names if name not in weights]
+    if missing:
+        raise ModelError(
+            f"the weights lack {len(missing)} tensors of the network ({missing[0]}); give the "
+            "state dictionary of the same network"
+        )
+    return {name: weights[name] for name in names}
+
+
 def load_members(bundle: ModelBundle, device: str | torch.device = "cpu") -> list[nn.Module]:
     """Every member of the ensemble: float32, evaluation mode, batch normalisation folded.
 
@@ -58,13 +83,18 @@ def load_members(bundle: ModelBundle, device: str | torch.device = "cpu") -> lis
 
 
 def load_member(
-    bundle: ModelBundle, path: Path, device: str | torch.device = "cpu", *, fold: bool = True
+    bundle: ModelBundle | AnatomyBundle,
+    path: Path,
+    device: str | torch.device = "cpu",
+    *,
+    fold: bool = True,
 ) -> nn.Module:
     """One member of the ensemble; see :func:`load_members`."""
     network = build_network(bundle.network_def)
     tensors = _read_tensors(bundle, path)
     _check_tensors(path, tensors, network)
-    network.load_state_dict(tensors)
+    # Not strict: a tensor that has several names is stored once. All were checked above.
+    network.load_state_dict(tensors, strict=False)
     network.eval().requires_grad_(requires_grad=False)
     if fold:
         fold_batch_norms(network)
@@ -76,12 +106,34 @@ def load_member(
     return network
 
 
+def load_atlas(bundle: AnatomyBundle) -> torch.Tensor:
+    """The atlas of an anatomy bundle: uint8, (classes, x, y, z).
+
+    Raises
+    ------
+    ModelError
+        If the file is no longer the one that was checked, or does not hold such an atlas.
+    """
+    path = bundle.members[1]
+    tensors = _read_tensors(bundle, path)
+    expected = (len(bundle.classes), *ATLAS_SHAPE)
+    atlas = tensors.get(ATLAS_TENSOR)
+    if atlas is None or len(tensors) > 1 or atlas.dtype != torch.uint8 or atlas.shape != expected:
+        found = {name: (str(tensor.dtype), tuple(tensor.shape)) for name, tensor in tensors.items()}
+        raise ModelError(
+            f"{path}: holds {str(found)[:200]}, expected {ATLAS_TENSOR!r} of unsigned bytes, shape "
+            f"{expected}"
+        )
+    return atlas
+
+
 def fold_batch_norms(network: nn.Module) -> int:
     """Fold each batch normalisation that directly follows a convolution into it, in place.
 
     Only chains of :class:`torch.nn.Sequential` are looked at (MONAI's convolution blocks are
-    such), because only there the order of modules is the order of computation. The network must
-    be in evaluation mode, where dropout is the identity.
+    such), because only there the order of modules is the order of computation, and the blocks of
+    DynUNet, whose order is known. The network must be in evaluation mode, where dropout is the
+    identity.
 
     Returns
     -------
@@ -94,10 +146,16 @@ def fold_batch_norms(network: nn.Module) -> int:
     for chain in chains:
         if id(chain) not in nested:
             n_folded += _fold_chain(_steps(chain))
+    for block in network.modules():
+        if isinstance(block, UnetBasicBlock | UnetResBlock):
+            for number in ("1", "2", "3"):
+                conv, name = getattr(block, f"conv{number}", None), f"norm{number}"
+                if _is_chain(conv) and hasattr(block, name):
+                    n_folded += _fold_chain([*_steps(conv), (block, name)])
     return n_folded
 
 
-def _is_chain(module: nn.Module) -> bool:
+def _is_chain(module: object) -> TypeGuard[nn.Sequential]:
     return isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward
 
 
@@ -126,7 +184,7 @@ def _fold_chain(steps: list[tuple[nn.Module, str]]) -> int:
     return n_folded
 
 
-def _read_tensors(bundle: ModelBundle, path: Path) -> dict[str, torch.Tensor]:
+def _read_tensors(bundle: ModelBundle | AnatomyBundle, path: Path) -> dict[str, torch.Tensor]:
     read_weights_header(path)
     try:
         content = path.read_bytes()
@@ -145,7 +203,7 @@ def _read_tensors(bundle: ModelBundle, path: Path) -> dict[str, torch.Tensor]:
 
 def _check_tensors(path: Path, tensors: Mapping[str, torch.Tensor], network: nn.Module) -> None:
     expected = network.state_dict()
-    missing = sorted(set(expected) - set(tensors))
+    missing = sorted(set(_own_names(network)) - set(tensors))
     unknown = sorted(set(tensors) - set(expected))
     if missing or unknown:
         raise ModelError(
@@ -159,5 +217,16 @@ def _check_tensors(path: Path, tensors: Mapping[str, torch.Tensor], network: nn.
                 f"{path}: {name} has shape {tuple(tensor.shape)}, "
                 f"the network expects {tuple(expected[name].shape)}"
             )
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor.float()).all()):
             raise ModelError(f"{path}: {name} holds values that are not finite")
+
+
+def _own_names(network: nn.Module) -> list[str]:
+    """Names in the state of a network; of several names for one tensor the first."""
+    seen: set[int] = set()
+    names = []
+    for name, tensor in network.state_dict(keep_vars=True).items():
+        if id(tensor) not in seen:
+            seen.add(id(tensor))
+            names.append(name)
+    return names

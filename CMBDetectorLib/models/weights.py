@@ -19,7 +19,7 @@ import numpy.typing as npt
 from CMBDetectorLib.errors import MissingDependencyError, ModelError
 
 MAX_HEADER_BYTES = 2**20
-_BYTES_PER_VALUE = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4}
+_BYTES_PER_VALUE = {"U8": 1, "F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4}
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from CMBDetectorLib.errors import UsageError
-from CMBDetectorLib.geometry import Geometry
+from CMBDetectorLib.geometry import FloatArray, Geometry
 from CMBDetectorLib.postprocessing.measure import (
     ComponentMeasures,
     IntArray,
@@ -121,6 +121,15 @@ def measure_lesion(
     measures = measure_components(voxels_ijk, component, values, geometry)
     diameter_mm = max_diameter_mm(voxels_ijk, geometry)
     return _detection(label, measures, 0, diameter_mm, geometry.slice_axis)
+
+
+def lesion_points_ras_mm(label_map: Volume, n_lesions: int) -> list[FloatArray]:
+    """Of lesions 1 to ``n_lesions`` the centers of their voxels in RAS mm, (n, 3) each."""
+    ijk = np.argwhere(label_map.array)
+    label = label_map.array[tuple(ijk.T)]
+    points = label_map.geometry.ijk_to_ras_mm(ijk[np.argsort(label, kind="stable")])
+    n_voxels = np.bincount(label, minlength=n_lesions + 1)[1:]
+    return np.split(points.reshape(-1, 3), np.cumsum(n_voxels)[:-1])
 
 
 def _check(operating_point: OperatingPoint) -> None:

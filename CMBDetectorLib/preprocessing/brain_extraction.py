@@ -85,19 +85,21 @@ def extract_brain(intensity: FloatImage) -> BoolArray:
     return brain
 
 
-def distance_mm(inside: BoolArray) -> npt.NDArray[np.float64]:
-    """Depth of each voxel below the surface of ``inside``; the field of view has no surface."""
+def distance_mm(inside: BoolArray, spacing_mm: float = GRID_SPACING_MM) -> npt.NDArray[np.float64]:
+    """Depth of each voxel below the surface of ``inside``; the field of view has no surface.
+
+    ``spacing_mm`` is that of the isotropic grid.
+    """
     if inside.all():
         return np.full(inside.shape, np.inf)
-    depth: npt.NDArray[np.float64] = ndimage.distance_transform_edt(
-        inside, sampling=GRID_SPACING_MM
-    )
+    depth: npt.NDArray[np.float64] = ndimage.distance_transform_edt(inside, sampling=spacing_mm)
     return depth
 
 
-def closed(mask: BoolArray, radius_mm: float) -> BoolArray:
+def closed(mask: BoolArray, radius_mm: float, spacing_mm: float = GRID_SPACING_MM) -> BoolArray:
     """Closed by a ball and without holes, also where the field of view cuts through them."""
-    result: BoolArray = distance_mm(distance_mm(~mask) <= radius_mm) > radius_mm
+    near = distance_mm(~mask, spacing_mm) <= radius_mm
+    result: BoolArray = distance_mm(near, spacing_mm) > radius_mm
     for axis in range(3):
         for face in (0, -1):
             plane = np.moveaxis(result, axis, 0)[face]

@@ -1,4 +1,4 @@
-"""Where the brain is: a given mask, the image's own background, or a simple method."""
+"""Where the brain is: a given mask, the image's own background, anatomy, or a simple method."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from CMBDetectorLib.preprocessing.brain_extraction import (
     distance_mm,
     extract_brain,
 )
+from CMBDetectorLib.preprocessing.brain_of_anatomy import brain_of_anatomy
 from CMBDetectorLib.preprocessing.resample import resample
 from CMBDetectorLib.results import ResultWarning
 from CMBDetectorLib.volume import Volume
@@ -26,6 +27,8 @@ BoolArray = npt.NDArray[np.bool_]
 SOURCE_USER = "user file"
 SOURCE_BACKGROUND = "zero background"
 SOURCE_METHOD = "threshold and morphology"
+SOURCE_NETWORK = "anatomy network"
+SOURCE_ANATOMY_FILE = "anatomy file"
 
 _MIN_ZERO_FRACTION = 0.05
 _STRIPPED_FRACTION = 0.88
@@ -44,57 +47,75 @@ class BrainMask:
     warnings: tuple[ResultWarning, ...] = ()
 
 
-def find_brain(volume: Volume, user_mask: Volume | None = None) -> BrainMask:
+def find_brain(
+    volume: Volume,
+    user_mask: Volume | None = None,
+    anatomy: Volume | None = None,
+    *,
+    anatomy_source: str = SOURCE_NETWORK,
+) -> BrainMask:
     """The brain with its surface and its cavities, on the image's grid.
 
     Parameters
     ----------
     volume
-        Validated image (finite, background low), any contrast in which the brain is brighter
-        than the skull.
+        Validated image (finite, background low). Any contrast where there is a mask or anatomy,
+        else one in which the brain is brighter than the skull.
     user_mask
         Voxels above 0 are brain; on any grid in the same space. Used as it is.
+    anatomy
+        Label map in FreeSurfer's values, on any grid in the same space.
+    anatomy_source
+        What ``source`` says where the anatomy was used: ``"anatomy network"`` or
+        ``"anatomy file"``.
 
     Returns
     -------
     BrainMask
         ``source`` says how: ``"user file"``; ``"zero background"`` where the image is
-        skull-stripped; else ``"threshold and morphology"``.
+        skull-stripped; ``anatomy_source``; else ``"threshold and morphology"``.
 
     Raises
     ------
     InputError
-        If the given mask is empty or does not overlap with the image, or no mask was given and
-        no brain is found.
+        If the given mask is empty or does not overlap with the image, the anatomy has no brain
+        within the image, or neither was given and no brain is found.
 
     Notes
     -----
-    The method, :func:`~CMBDetectorLib.preprocessing.brain_extraction.extract_brain`, needs no
+    The brain of the anatomy is that of
+    :func:`~CMBDetectorLib.preprocessing.brain_of_anatomy.brain_of_anatomy`.
+
+    Without anatomy the method is
+    :func:`~CMBDetectorLib.preprocessing.brain_extraction.extract_brain`. It needs no
     training and errs towards too much: the brain's surface is kept at the price of a rim of skull
     and of what touches the brain and is as bright (parts of the orbits, large sinuses, skull
-    base, in some scans scalp). A trained network is better.
+    base, in some scans scalp).
 
-    An image with a background of exact zeros is skull-stripped if the method keeps nearly all of
-    what is not zero, and that is no larger than a brain. A head cut out of its background, scalp
-    and all, is therefore not mistaken for a brain. The mask is then what is not zero, pieces of
-    at least 0.5 ml, with its cavities (zeros within lesions, ventricles) filled.
+    An image with a background of exact zeros is skull-stripped if the brain found so is nearly
+    all of what is not zero, and that is no larger than a brain. A head cut out of its background,
+    scalp and all, is therefore not mistaken for a brain. The mask is then what is not zero,
+    pieces of at least 0.5 ml, with its cavities (zeros within lesions, ventricles) filled.
     """
     if user_mask is not None:
         return _from_user(volume, user_mask)
     grid = _coarse_grid(volume.geometry)
-    # Signed maps (susceptibility, phase) are no input for detection, yet must get this far for
-    # the check that says so.
-    intensity = np.abs(resample(volume, grid).array)
-    brain = extract_brain(intensity)
+    if anatomy is not None:
+        brain, source = brain_of_anatomy(anatomy, grid), anatomy_source
+    else:
+        # Signed maps (susceptibility, phase) are no input for detection, yet must get this far
+        # for the check that says so.
+        brain, source = extract_brain(np.abs(resample(volume, grid).array)), SOURCE_METHOD
     head = _nonzero_region(volume, grid)
     if head is not None and _is_stripped(volume, head, brain, grid.voxel_volume_mm3 / 1000):
         mask, source = _restore_nonzero(volume, head, grid), SOURCE_BACKGROUND
     else:
-        within = brain if head is None else brain & head
-        mask, source = _restore(within, grid, volume.geometry), SOURCE_METHOD
+        mask = _restore(brain if head is None else brain & head, grid, volume.geometry)
     if not mask.any():
         raise InputError(
             "no brain was found in the image; check that it is a brain scan, or give a brain mask"
+            if anatomy is None
+            else "the anatomy has no brain within the image; give the label map of the same scan"
         )
     return BrainMask(volume.with_array(mask), source)
 

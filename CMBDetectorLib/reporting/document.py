@@ -11,12 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from CMBDetectorLib.anatomy.schemes import SIZE_CLASSES, size_class
 from CMBDetectorLib.errors import InputError
+from CMBDetectorLib.reporting.counts import counts_document
 from CMBDetectorLib.results import (
+    NOT_ASSESSED,
     RESULT_SCHEMA_VERSION,
     Detection,
     DetectionResult,
+    DroppedDetection,
     Provenance,
     ResultWarning,
 )
@@ -26,7 +28,7 @@ from CMBDetectorLib.review.lesions import ReviewedLesion, detection_from_dict
 SCHEMA = "cmbdetector-result"
 INTENDED_USE = "Research use only; not for clinical use."
 NEVER_ASSESSED_FINDINGS = ("superficial siderosis", "macrobleeds")
-NOT_ASSESSED_FINDINGS = ("hemisphere and region of each lesion", *NEVER_ASSESSED_FINDINGS)
+PLACES = "hemisphere and region of each lesion"
 
 
 @dataclass(frozen=True)
@@ -49,9 +51,9 @@ class ReviewRecord:
 class ResultDocument:
     """What a document holds of a result: all but the images, which lie beside it.
 
-    ``outputs`` maps what a file is (``labels``, ``table``, ``picture``, ``probability``,
-    ``segmentation``) to its name in the document's own folder. Of a reviewed result the detections
-    are those that were not rejected, and ``review`` holds the rest.
+    ``outputs`` maps what a file is (``labels``, ``table``, ``summary``, ``picture``,
+    ``probability``, ``segmentation``, ``anatomy``) to its name in the document's own folder. Of a
+    reviewed result the detections are those that were not rejected, and ``review`` holds the rest.
     """
 
     detections: tuple[Detection, ...]
@@ -59,6 +61,7 @@ class ResultDocument:
     warnings: tuple[ResultWarning, ...]
     outputs: dict[str, str]
     review: ReviewRecord | None = None
+    dropped: tuple[DroppedDetection, ...] = ()
 
 
 def document(result: DetectionResult, outputs: Mapping[str, str]) -> dict[str, Any]:
@@ -69,9 +72,13 @@ def document(result: DetectionResult, outputs: Mapping[str, str]) -> dict[str, A
         "schema": SCHEMA,
         "schema_version": RESULT_SCHEMA_VERSION,
         "intended_use": INTENDED_USE,
-        "summary": summary(result.detections, is_conclusive=result.is_conclusive),
+        "summary": {
+            **summary(result.detections, is_conclusive=result.is_conclusive),
+            "n_dropped": len(result.dropped),
+        },
         "lesions": [lesion.to_dict() for lesion in result.detections],
-        "not_assessed": list(NOT_ASSESSED_FINDINGS),
+        "dropped": [candidate.to_dict() for candidate in result.dropped],
+        "not_assessed": list(not_assessed_findings(result)),
         "warnings": [warning.to_dict() for warning in result.warnings],
         "settings": settings,
         "provenance": provenance,
@@ -80,20 +87,36 @@ def document(result: DetectionResult, outputs: Mapping[str, str]) -> dict[str, A
 
 
 def summary(detections: Sequence[Detection], *, is_conclusive: bool = True) -> dict[str, Any]:
-    """Counts and volume; the size classes of BOMBS (Cordonnier et al., Stroke 2009) and above.
+    """Counts and volume; zones and regions by MARS, sizes and regions by tissue by BOMBS.
 
-    Classes go by the maximum diameter: under 5 mm, 5 to 10 mm, over 10 mm.
+    Size classes go by the maximum diameter: under 5 mm, 5 to 10 mm, over 10 mm.
     """
-    by_size = dict.fromkeys(SIZE_CLASSES, 0)
-    for lesion in detections:
-        by_size[size_class(lesion.max_diameter_mm)] += 1
     nothing = "no microbleed found" if is_conclusive else "nothing concluded"
     return {
         "finding": "suspected microbleeds" if detections else nothing,
         "n_lesions": len(detections),
-        "n_by_max_diameter": by_size,
         "total_volume_mm3": math.fsum(lesion.volume_mm3 for lesion in detections),
+        **counts_document(detections),
     }
+
+
+def not_assessed_findings(result: DetectionResult) -> tuple[str, ...]:
+    """Findings that the run has not looked for, and how many lesions have no place."""
+    if not result.has_anatomy:
+        return (PLACES, *NEVER_ASSESSED_FINDINGS)
+    return (*missing_places(result.detections), *NEVER_ASSESSED_FINDINGS)
+
+
+def missing_places(detections: Sequence[Detection]) -> tuple[str, ...]:
+    """How many lesions have no hemisphere, and how many no region of the scheme."""
+    missing = []
+    for name, number in (
+        ("hemisphere", sum(one.hemisphere == NOT_ASSESSED for one in detections)),
+        ("region", sum(one.zone == NOT_ASSESSED for one in detections)),
+    ):
+        if number:
+            missing.append(f"{name} of {number} lesion{'' if number == 1 else 's'}")
+    return tuple(missing)
 
 
 def format_document(result: DetectionResult, outputs: Mapping[str, str]) -> str:
@@ -154,6 +177,7 @@ def result_from_document(plain: Any) -> ResultDocument:
             warnings=tuple(ResultWarning.from_dict(warning) for warning in plain["warnings"]),
             outputs=dict(plain["outputs"]),
             review=_review(plain["review"]) if "review" in plain else None,
+            dropped=tuple(map(DroppedDetection.from_dict, plain.get("dropped", ()))),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(

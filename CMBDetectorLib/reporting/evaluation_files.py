@@ -12,7 +12,7 @@ from CMBDetectorLib.evaluation.issues import Issue
 from CMBDetectorLib.evaluation.outcomes import LesionOutcome, ScanOutcome
 from CMBDetectorLib.evaluation.rule import MatchingRule
 from CMBDetectorLib.reporting.document import INTENDED_USE, format_json
-from CMBDetectorLib.reporting.tables import format_rows
+from CMBDetectorLib.reporting.rows import format_rows
 from CMBDetectorLib.version import __version__
 
 SCHEMA = "cmbdetector-evaluation"

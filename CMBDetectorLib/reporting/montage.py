@@ -53,6 +53,7 @@ _PANELS = ("locator", "axial plain", "axial", "coronal", "sagittal")
 _MARGIN, _GAP, _PADDING, _CAPTION_WIDTH = 28, 8, 14, 206
 _TITLE_HEIGHT = 22
 _MOST_IN_ONE_COLUMN = 8
+_MOST_LOOSE_ROWS = 7
 
 Box = tuple[int, int, int, int]
 
@@ -206,8 +207,11 @@ def _draw_card(
     draw.rounded_rectangle(box, radius=10, fill=drawing.CARD, outline=drawing.CARD_EDGE)
     x, y = box[0] + _PADDING + 4, box[1] + _PADDING
     drawing.draw_text(draw, (x, y - 3), str(lesion.label), 34, caption.color)
-    for number, (name, value) in enumerate((*measurements(lesion, n_slices), *caption.rows)):
-        line_y = y + 44 + number * 22
+    rows = (*measurements(lesion, n_slices), *caption.rows)
+    # The cards of two columns are not as high.
+    line_height = 22 if len(rows) <= _MOST_LOOSE_ROWS else 20
+    for number, (name, value) in enumerate(rows):
+        line_y = y + 44 + number * line_height
         value_x = x + 68
         drawing.draw_text(draw, (x, line_y), name, 14, drawing.MUTED)
         drawing.draw_text(

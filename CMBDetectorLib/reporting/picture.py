@@ -6,11 +6,15 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from CMBDetectorLib.anatomy.schemes import SCHEME, summarize
 from CMBDetectorLib.reporting import drawing
+from CMBDetectorLib.reporting.counts import dropped_line, places_line
+from CMBDetectorLib.reporting.document import not_assessed_findings
+from CMBDetectorLib.reporting.places import has_places, place_footnotes, short_place
 from CMBDetectorLib.results import Detection, DetectionResult, Provenance, ResultWarning
 from CMBDetectorLib.volume import Volume
 
-NOT_ASSESSED_IN_RUN = "superficial siderosis, macrobleeds, anatomical region"
+NOT_ASSESSED_IN_RUN = "superficial siderosis, macrobleeds"
 
 
 @dataclass(frozen=True)
@@ -54,8 +58,9 @@ class PictureContent:
     not_assessed: str = NOT_ASSESSED_IN_RUN
 
     def caption(self, lesion: Detection) -> Caption:
-        """What to say of a lesion; its flags where nothing else was given."""
-        return self.captions.get(lesion.label, Caption(pill=", ".join(lesion.flags)))
+        """What to say of a lesion; its flags and place where nothing else was given."""
+        own = Caption(pill=", ".join(lesion.flags), rows=place_rows(lesion))
+        return self.captions.get(lesion.label, own)
 
 
 def picture_content(result: DetectionResult | PictureContent) -> PictureContent:
@@ -69,7 +74,27 @@ def picture_content(result: DetectionResult | PictureContent) -> PictureContent:
         brain_mask=result.brain_mask,
         provenance=result.provenance,
         warnings=result.warnings,
+        notes=_notes(result),
+        not_assessed=", ".join(not_assessed_findings(result)),
     )
+
+
+def place_rows(lesion: Detection) -> tuple[tuple[str, str], ...]:
+    """The lines of a card that say where a lesion lies; none where that is not known."""
+    if not has_places([lesion]):
+        return ()
+    return ("place", short_place(lesion)), (SCHEME, lesion.zone)
+
+
+def _notes(result: DetectionResult) -> tuple[str, ...]:
+    notes = []
+    if has_places(result.detections):
+        notes.append(places_line(summarize(result.detections)))
+        if footnotes := place_footnotes(result.detections):
+            notes.append("  ·  ".join(footnotes))
+    if result.dropped:
+        notes.append(dropped_line(result.dropped))
+    return tuple(notes)
 
 
 def measurements(lesion: Detection, n_slices: int) -> tuple[tuple[str, str], ...]:

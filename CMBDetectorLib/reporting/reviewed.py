@@ -9,6 +9,7 @@ from CMBDetectorLib.errors import InputError, UsageError
 from CMBDetectorLib.io.writing import write_nifti, write_text
 from CMBDetectorLib.progress import ProgressReporter
 from CMBDetectorLib.reporting.reviewed_document import (
+    format_reviewed_counts,
     format_reviewed_csv,
     format_reviewed_document,
 )
@@ -20,6 +21,7 @@ from CMBDetectorLib.volume import Volume
 REVIEW_FORMATS = ("table", "document", "labels", "picture", "segmentation")
 _ENDINGS = {
     "table": ".csv",
+    "summary": "_summary.csv",
     "document": ".json",
     "labels": "_labels.nii.gz",
     "picture": ".png",
@@ -31,6 +33,8 @@ def planned_review_outputs(
     stem: str, folder: Path, formats: Sequence[str] = REVIEW_FORMATS
 ) -> dict[str, Path]:
     """The files that :func:`write_reviewed_outputs` writes, by format; touches nothing.
+
+    With ``table`` comes ``summary``, the table of the counts.
 
     Raises
     ------
@@ -46,9 +50,9 @@ def planned_review_outputs(
     if not stem or any(character in stem for character in "/\\\0"):
         raise UsageError(f"a file name was expected without its ending, got {stem!r}")
     return {
-        name: folder / f"{stem}_cmb_reviewed{_ENDINGS[name]}"
-        for name in REVIEW_FORMATS
-        if name in formats
+        name: folder / f"{stem}_cmb_reviewed{ending}"
+        for name, ending in _ENDINGS.items()
+        if name in formats or (name == "summary" and "table" in formats)
     }
 
 
@@ -109,6 +113,8 @@ def _write(
 ) -> None:
     if name == "table":
         write_text(target, format_reviewed_csv(session))
+    elif name == "summary":
+        write_text(target, format_reviewed_counts(session))
     elif name == "document":
         others = {other: path.name for other, path in paths.items() if other != "document"}
         write_text(target, format_reviewed_document(session, others))

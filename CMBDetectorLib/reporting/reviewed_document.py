@@ -5,32 +5,45 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from CMBDetectorLib.anatomy.schemes import Summary, summarize, zone_of
+from CMBDetectorLib.anatomy.schemes import summarize
+from CMBDetectorLib.reporting.counts import format_counts_csv, places_line
 from CMBDetectorLib.reporting.document import (
     INTENDED_USE,
     NEVER_ASSESSED_FINDINGS,
     SCHEMA,
     format_json,
+    missing_places,
     summary,
 )
-from CMBDetectorLib.reporting.tables import COLUMNS, csv_cells, format_rows
-from CMBDetectorLib.results import NOT_ASSESSED, RESULT_SCHEMA_VERSION, UNEXPECTED_CONTRAST
+from CMBDetectorLib.reporting.rows import format_rows
+from CMBDetectorLib.reporting.tables import COLUMNS, csv_cells
+from CMBDetectorLib.results import RESULT_SCHEMA_VERSION, UNEXPECTED_CONTRAST
 from CMBDetectorLib.review.changes import Change, last_changes
 from CMBDetectorLib.review.lesions import VERDICTS, ReviewedLesion, detection_to_dict
 from CMBDetectorLib.review.session import ReviewSession
 
-REVIEW_COLUMNS = (*COLUMNS, "zone", "verdict", "origin", "comment", "reader", "reviewed_at")
+REVIEW_COLUMNS = (*COLUMNS, "verdict", "origin", "comment", "reader", "reviewed_at")
 
 
 def format_reviewed_csv(session: ReviewSession) -> str:
     """One row per lesion that is there, rejected ones included, by number.
 
-    The columns of the model's own table, then zone, verdict, origin, comment, and the reader and
+    The columns of the model's own table, then verdict, origin, comment, and the reader and
     time (UTC) of the last change that concerned the lesion; empty where there was none.
     """
     latest = last_changes(session.changes)
     rows = (_cells(lesion, latest.get(lesion.id)) for lesion in session.lesions)
     return format_rows(REVIEW_COLUMNS, rows)
+
+
+def format_reviewed_counts(session: ReviewSession) -> str:
+    """One row with the counts over the lesions that are not rejected, as after a run."""
+    return format_counts_csv(
+        session.provenance.input_name,
+        session.counted_detections(),
+        anatomy=session.provenance.anatomy_source,
+        n_dropped=len(session.dropped),
+    )
 
 
 def format_reviewed_document(session: ReviewSession, outputs: Mapping[str, str]) -> str:
@@ -56,6 +69,7 @@ def reviewed_document(session: ReviewSession, outputs: Mapping[str, str]) -> dic
             "model_lesions": [detection_to_dict(found) for found in session.model_detections],
             "changes": [change.to_dict() for change in session.changes],
         },
+        "dropped": [candidate.to_dict() for candidate in session.dropped],
         "not_assessed": list(not_assessed(session)),
         "warnings": [warning.to_dict() for warning in session.warnings],
         "settings": settings,
@@ -69,10 +83,7 @@ def reviewed_summary(session: ReviewSession) -> dict[str, Any]:
     counts = summarize(session.lesions)
     plain = summary(session.counted_detections(), is_conclusive=is_conclusive(session))
     return plain | {
-        "scheme": counts.scheme,
-        "n_by_zone": counts.by_zone,
-        "n_by_hemisphere": counts.by_hemisphere,
-        "strictly_lobar": counts.strictly_lobar,
+        "n_dropped": len(session.dropped),
         "n_certain": counts.n_certain,
         "n_uncertain": counts.n_uncertain,
         "n_unreviewed": counts.n_unreviewed,
@@ -104,15 +115,6 @@ def review_notes(session: ReviewSession) -> tuple[str, str]:
     return f"{_by_whom(session)}: {verdicts}", places_line(summarize(session.lesions))
 
 
-def places_line(counts: Summary) -> str:
-    """Counts by zone and side, and whether the pattern is strictly lobar."""
-    pattern = {True: "yes", False: "no", None: "not assessed"}[counts.strictly_lobar]
-    return (
-        f"zones ({counts.scheme}): {_listed(counts.by_zone)}  ·  "
-        f"sides: {_listed(counts.by_hemisphere)}  ·  strictly lobar: {pattern}"
-    )
-
-
 def readers(session: ReviewSession) -> tuple[str, ...]:
     """Names of those who changed something, in the order of their first change."""
     return tuple(dict.fromkeys(change.reader for change in session.changes if change.reader))
@@ -126,20 +128,7 @@ def verdict_counts(session: ReviewSession) -> dict[str, int]:
 
 def not_assessed(session: ReviewSession) -> tuple[str, ...]:
     """Findings that nobody has looked for, and how many counted lesions have no place."""
-    missing = []
-    for name, is_unknown in (("hemisphere", _has_no_side), ("region", _has_no_zone)):
-        number = sum(is_unknown(lesion) for lesion in session.lesions if lesion.is_counted)
-        if number:
-            missing.append(f"{name} of {number} lesion{'' if number == 1 else 's'}")
-    return (*missing, *NEVER_ASSESSED_FINDINGS)
-
-
-def _has_no_side(lesion: ReviewedLesion) -> bool:
-    return lesion.detection.hemisphere == NOT_ASSESSED
-
-
-def _has_no_zone(lesion: ReviewedLesion) -> bool:
-    return zone_of(lesion.detection.region) == NOT_ASSESSED
+    return (*missing_places(session.counted_detections()), *NEVER_ASSESSED_FINDINGS)
 
 
 def _by_whom(session: ReviewSession) -> str:
@@ -149,14 +138,9 @@ def _by_whom(session: ReviewSession) -> str:
     return f"{'' if session.is_complete else 'partly '}reviewed by {names}"
 
 
-def _listed(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{name} {number}" for name, number in counts.items() if number) or "none"
-
-
 def _cells(lesion: ReviewedLesion, change: Change | None) -> list[object]:
     return [
         *csv_cells(lesion.detection),
-        zone_of(lesion.detection.region),
         lesion.verdict,
         lesion.origin,
         lesion.comment,

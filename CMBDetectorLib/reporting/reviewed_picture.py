@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from CMBDetectorLib.reporting import drawing
-from CMBDetectorLib.reporting.picture import Caption, PictureContent
+from CMBDetectorLib.reporting.picture import Caption, PictureContent, place_rows
 from CMBDetectorLib.reporting.reviewed_document import finding, not_assessed, review_notes
 from CMBDetectorLib.reporting.terminology import VERDICT_COLORS
-from CMBDetectorLib.results import NOT_ASSESSED, Detection
 from CMBDetectorLib.review.lesions import ReviewedLesion, Verdict
 from CMBDetectorLib.review.session import ReviewSession
-
-# In full they are too long for a card; DPWM is the abbreviation of the rating form.
-_SHORT_NAMES = {"left": "L", "right": "R", "deep and periventricular white matter": "DPWM"}
 
 
 def reviewed_content(session: ReviewSession) -> PictureContent:
@@ -36,14 +32,8 @@ def _caption(lesion: ReviewedLesion) -> Caption:
         pill=lesion.verdict,
         pill_color=color,
         color=color,
-        rows=(("place", _place(lesion.detection)),),
+        rows=place_rows(lesion.detection),
     )
-
-
-def _place(detection: Detection) -> str:
-    parts = (detection.hemisphere, detection.region)
-    known = (_SHORT_NAMES.get(part, part) for part in parts if part != NOT_ASSESSED)
-    return " ".join(known) or NOT_ASSESSED
 
 
 def _color(verdict: Verdict) -> drawing.Color:

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import csv
-import io
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
+from CMBDetectorLib.anatomy.schemes import SCHEME, zone_of
 from CMBDetectorLib.errors import InputError
-from CMBDetectorLib.results import Detection, DetectionResult
+from CMBDetectorLib.reporting.counts import count_lines, dropped_line
+from CMBDetectorLib.reporting.places import (
+    has_places,
+    place_footnotes,
+    short_region,
+    short_zone,
+)
+from CMBDetectorLib.reporting.rows import format_rows
+from CMBDetectorLib.results import NO_ANATOMY_NETWORK, NOT_ASSESSED, Detection, DetectionResult
 
-COLUMNS = (
+_FIRST_COLUMNS = (
     "lesion",
     "x_ras_mm",
     "y_ras_mm",
@@ -32,26 +40,30 @@ COLUMNS = (
     "region",
     "flags",
 )
-_FLAG_SEPARATOR = "; "
+_PLACE_COLUMNS = (
+    "scheme",
+    "zone",
+    "bombs_region",
+    "structure",
+    "structure_shares",
+    "distance_to_ventricle_mm",
+    "distance_to_brain_surface_mm",
+    "location_confidence",
+    "region_is_approximate",
+)
+COLUMNS = (*_FIRST_COLUMNS, *_PLACE_COLUMNS)
+_SEPARATOR = "; "
 
 
 def format_csv(detections: Sequence[Detection]) -> str:
     """One row per lesion under a header; the header alone where there is none.
 
     RFC 4180: commas, CRLF line ends, quotes where needed. Numbers are rounded: lengths, volumes
-    and voxel indices (from 0) to 3 decimals, probabilities and elongation to 4. The JSON document
-    has them in full. ``axial_slice`` counts from 1.
+    and voxel indices (from 0) to 3 decimals, probabilities, shares and elongation to 4. The JSON
+    document has them in full. ``axial_slice`` counts from 1. ``scheme`` is that of ``zone`` and
+    ``region``.
     """
     return format_rows(COLUMNS, map(csv_cells, detections))
-
-
-def format_rows(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """CSV of RFC 4180 under a header."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    writer.writerow(columns)
-    writer.writerows(rows)
-    return text.getvalue()
 
 
 def csv_cells(lesion: Detection) -> list[object]:
@@ -70,12 +82,23 @@ def csv_cells(lesion: Detection) -> list[object]:
         _probability(lesion.score),
         lesion.hemisphere,
         lesion.region,
-        _FLAG_SEPARATOR.join(lesion.flags),
+        _SEPARATOR.join(lesion.flags),
+        SCHEME,
+        zone_of(lesion.region),
+        lesion.bombs_region,
+        lesion.structure,
+        _SEPARATOR.join(f"{name} {share:.4f}" for name, share in lesion.structure_shares),
+        _length(lesion.distance_to_ventricle_mm),
+        _length(lesion.distance_to_brain_surface_mm),
+        lesion.location_confidence,
+        "yes" if lesion.region_is_approximate else "no",
     ]
 
 
 def read_csv(path: Path) -> tuple[Detection, ...]:
     """Lesions from a table of :func:`format_csv`; columns of later versions are ignored.
+
+    Tables of earlier versions do not have the columns from ``scheme`` on.
 
     Raises
     ------
@@ -85,7 +108,7 @@ def read_csv(path: Path) -> tuple[Detection, ...]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = csv.DictReader(file)
-            missing = [name for name in COLUMNS if name not in (rows.fieldnames or ())]
+            missing = [name for name in _FIRST_COLUMNS if name not in (rows.fieldnames or ())]
             if missing:
                 raise InputError(
                     f"{path} is no table of lesions: it lacks {', '.join(missing)}; "
@@ -109,6 +132,13 @@ def format_table(result: DetectionResult) -> str:
     lines = [headline(result)]
     if result.detections:
         lines += ["", *lesion_lines(result.detections)]
+    if counted := result_lines(result):
+        lines += ["", *counted]
+    if result.detections and result.provenance.anatomy_name == NO_ANATOMY_NETWORK:
+        lines += [
+            "",
+            f"Regions are not assessed: {NO_ANATOMY_NETWORK} (a label map: --anatomy FILE)",
+        ]
     if result.warnings:
         lines += ["", f"{_count(len(result.warnings), 'warning')}; read the result with care:"]
         lines += [f"  ! {warning.message}" for warning in result.warnings]
@@ -116,8 +146,24 @@ def format_table(result: DetectionResult) -> str:
 
 
 def lesion_lines(detections: Sequence[Detection]) -> list[str]:
-    """The lesions as aligned lines under a heading; empty where there are none."""
-    return _aligned([_HEADER, *map(_cells, detections)]) if detections else []
+    """The lesions as aligned lines under a heading; empty where there are none.
+
+    Zone, side and region are there if one lesion has any of them; what the marks behind a region
+    mean is said beneath.
+    """
+    if not detections:
+        return []
+    if not has_places(detections):
+        return _aligned([_HEADER, *map(_cells, detections)], n_texts=1)
+    header = (*_HEADER[:-1], *_PLACE_HEADER, _HEADER[-1])
+    rows = [(*_cells(one)[:-1], *_place_cells(one), _cells(one)[-1]) for one in detections]
+    return [*_aligned([header, *rows], n_texts=4), *place_footnotes(detections)]
+
+
+def result_lines(result: DetectionResult) -> list[str]:
+    """Counts, and how many candidates were dropped, in words."""
+    dropped = dropped_line(result.dropped)
+    return [*count_lines(result.detections), *([dropped] if dropped else [])]
 
 
 def headline(result: DetectionResult) -> str:
@@ -144,6 +190,14 @@ _HEADER = (
 )
 
 
+_PLACE_HEADER = (f"zone ({SCHEME})", "side", "region")
+
+
+def _place_cells(lesion: Detection) -> tuple[str, ...]:
+    side = "-" if lesion.hemisphere == NOT_ASSESSED else lesion.hemisphere
+    return short_zone(lesion), side, short_region(lesion)
+
+
 def _cells(lesion: Detection) -> tuple[str, ...]:
     x_mm, y_mm, z_mm = (f"{value:.1f}" for value in lesion.center_ras_mm)
     return (
@@ -160,13 +214,17 @@ def _cells(lesion: Detection) -> tuple[str, ...]:
     )
 
 
-def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
-    """Columns as wide as their widest cell, numbers to the right, the last one to the left."""
+def _aligned(rows: list[tuple[str, ...]], n_texts: int) -> list[str]:
+    """Columns as wide as their widest cell; numbers to the right, the last, texts, to the left."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    n_numbers = len(widths) - n_texts
     lines = []
     for row in rows:
-        cells = [cell.rjust(width) for cell, width in zip(row, widths, strict=True)]
-        lines.append("  ".join([*cells[:-1], row[-1]]).rstrip())
+        cells = [
+            cell.rjust(width) if place < n_numbers else cell.ljust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(cells).rstrip())
     return lines
 
 
@@ -176,6 +234,10 @@ def _count(number: int, noun: str) -> str:
 
 def _probability(value: float) -> str:
     return "" if math.isnan(value) else f"{value:.4f}"
+
+
+def _length(value_mm: float | None) -> str:
+    return "" if value_mm is None else f"{value_mm:.3f}"
 
 
 def _read_probability(text: str) -> float:
@@ -197,5 +259,21 @@ def _detection(row: dict[str, str]) -> Detection:
         peak_probability=_read_probability(row["peak_probability"]),
         hemisphere=row["hemisphere"],
         region=row["region"],
-        flags=tuple(row["flags"].split(_FLAG_SEPARATOR)) if row["flags"] else (),
+        flags=tuple(row["flags"].split(_SEPARATOR)) if row["flags"] else (),
+        bombs_region=row.get("bombs_region") or NOT_ASSESSED,
+        structure=row.get("structure") or NOT_ASSESSED,
+        structure_shares=_read_shares(row.get("structure_shares") or ""),
+        distance_to_ventricle_mm=_read_length(row.get("distance_to_ventricle_mm") or ""),
+        distance_to_brain_surface_mm=_read_length(row.get("distance_to_brain_surface_mm") or ""),
+        location_confidence=row.get("location_confidence") or "",
+        region_is_approximate=row.get("region_is_approximate") == "yes",
     )
+
+
+def _read_length(text: str) -> float | None:
+    return float(text) if text else None
+
+
+def _read_shares(text: str) -> tuple[tuple[str, float], ...]:
+    parts = (part.rpartition(" ") for part in text.split(_SEPARATOR) if part)
+    return tuple((name, float(share)) for name, _, share in parts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,7 @@ import numpy.typing as npt
 from CMBDetectorLib.geometry import Geometry
 from CMBDetectorLib.results import NOT_ASSESSED, Detection
 from CMBDetectorLib.review.lesions import ReviewedLesion, Verdict
+from CMBDetectorLib.zones import bombs_region_of
 
 IntArray = npt.NDArray[np.int64]
 
@@ -63,10 +65,30 @@ def merged_lesion(
     )
 
 
+def relocated(detection: Detection, key: Literal["region", "hemisphere"], text: str) -> Detection:
+    """With the region or side that a reader gives, in place of what the software said.
+
+    A region of MARS brings its region of BOMBS along. The marks for low confidence and for an
+    approximate lobe were those of the region before.
+    """
+    if key == "hemisphere":
+        return replace(detection, hemisphere=text)
+    return replace(
+        detection,
+        region=text,
+        bombs_region=bombs_region_of(text, detection.bombs_region),
+        location_confidence="",
+        region_is_approximate=False,
+    )
+
+
 def _with_facts_of(
     lesions: Sequence[ReviewedLesion], label: int, voxels_ijk: IntArray, geometry: Geometry
 ) -> Detection:
-    """New measurements, with what cannot be measured taken over from where they come from."""
+    """New measurements, with what cannot be measured taken over from where they come from.
+
+    Shares of structures and distances were those of the former voxels, and go.
+    """
     from CMBDetectorLib.postprocessing.lesions import OVER_10_MM
 
     detections = [lesion.detection for lesion in lesions]
@@ -79,16 +101,22 @@ def _with_facts_of(
         mean = math.fsum(d.mean_probability * d.n_voxels for d in known) / n_voxels
         peak = max(d.peak_probability for d in known)
     fresh = measured(label, voxels_ijk, geometry)
+    region = _agreed([d.region for d in detections])
+    confidence = _agreed([d.location_confidence for d in detections], "")
     kept = dict.fromkeys(flag for d in detections for flag in d.flags if flag != OVER_10_MM)
     return replace(
         fresh,
         mean_probability=min(mean, peak),
         peak_probability=peak,
         hemisphere=_agreed([d.hemisphere for d in detections]),
-        region=_agreed([d.region for d in detections]),
+        region=region,
+        bombs_region=_agreed([d.bombs_region for d in detections]),
+        location_confidence="" if region == NOT_ASSESSED else confidence,
+        region_is_approximate=region != NOT_ASSESSED
+        and any(d.region_is_approximate for d in detections),
         flags=(*kept, *fresh.flags),
     )
 
 
-def _agreed(texts: Sequence[str]) -> str:
-    return texts[0] if len(set(texts)) == 1 else NOT_ASSESSED
+def _agreed(texts: Sequence[str], otherwise: str = NOT_ASSESSED) -> str:
+    return texts[0] if len(set(texts)) == 1 else otherwise

@@ -127,8 +127,15 @@ def detection_from_dict(plain: Mapping[str, Any]) -> Detection:
         is_probability = _is_finite(value) and 0 <= value <= 1
         is_unknown = isinstance(value, float) and math.isnan(value)
         _require(is_probability or is_unknown, label, key, value)
-    for key in ("hemisphere", "region"):
+    for key in ("hemisphere", "region", "bombs_region", "structure", "location_confidence"):
         _require(isinstance(getattr(detection, key), str), label, key, getattr(detection, key))
+    for key in ("distance_to_ventricle_mm", "distance_to_brain_surface_mm"):
+        value = getattr(detection, key)
+        _require(value is None or _is_finite(value), label, key, value)
+    shares = detection.structure_shares
+    _require(_are_shares(shares), label, "structure_shares", shares)
+    is_flag = isinstance(detection.region_is_approximate, bool)
+    _require(is_flag, label, "region_is_approximate", detection.region_is_approximate)
     are_texts = all(isinstance(flag, str) for flag in detection.flags)
     _require(isinstance(detection.flags, tuple) and are_texts, label, "flags", detection.flags)
     return detection
@@ -140,6 +147,16 @@ def _is_id(value: object) -> bool:
 
 def _is_finite(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _are_shares(value: object) -> bool:
+    return isinstance(value, tuple) and all(
+        isinstance(pair, tuple)
+        and len(pair) == 2
+        and isinstance(pair[0], str)
+        and _is_finite(pair[1])
+        for pair in value
+    )
 
 
 def _require(is_right: bool, lesion_id: object, key: str, value: object) -> None:

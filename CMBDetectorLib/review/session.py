@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -11,13 +11,23 @@ import numpy as np
 import numpy.typing as npt
 
 from CMBDetectorLib.errors import UsageError
-from CMBDetectorLib.results import NOT_ASSESSED, Detection, Provenance, ResultWarning
+from CMBDetectorLib.geometry import FloatArray
+from CMBDetectorLib.results import (
+    NOT_ASSESSED,
+    Detection,
+    DroppedDetection,
+    Provenance,
+    ResultWarning,
+)
 from CMBDetectorLib.review import edits
 from CMBDetectorLib.review.changes import Change, Effect
 from CMBDetectorLib.review.label_store import IntArray, frozen
 from CMBDetectorLib.review.lesions import VERDICTS, ReviewedLesion, Verdict
 from CMBDetectorLib.review.state import Clock, Entry, ReviewState, utc_now
 from CMBDetectorLib.volume import Volume
+
+Locate = Callable[[Detection, FloatArray], Detection]
+"""Says of a detection where it lies, given the centers of its voxels, (n, 3) in RAS mm."""
 
 _VERDICT_VERBS: dict[Verdict, str] = {
     "accepted": "accept",
@@ -40,8 +50,13 @@ class ReviewSession(ReviewState):
         The name that goes into the record from now on.
     model_detections
         What the model found; never changes.
+    dropped
+        Candidates that the run left out, as lying outside of the brain; never changes.
     provenance, warnings
         Of the run that found them.
+    locate
+        How lesions that the reader adds get side and region; None leaves them not assessed. It is
+        not stored.
     """
 
     def __init__(
@@ -52,6 +67,7 @@ class ReviewSession(ReviewState):
         model_detections: Iterable[Detection],
         provenance: Provenance,
         warnings: Iterable[ResultWarning] = (),
+        dropped: Iterable[DroppedDetection] = (),
         reader: str = "",
         changes: Iterable[Change] = (),
         former: Iterable[ReviewedLesion] = (),
@@ -70,6 +86,8 @@ class ReviewSession(ReviewState):
         self.model_detections = tuple(model_detections)
         self.provenance = provenance
         self.warnings = tuple(warnings)
+        self.dropped = tuple(dropped)
+        self.locate: Locate | None = None
         self._keep_ids_new(detection.label for detection in self.model_detections)
 
     @classmethod
@@ -80,6 +98,7 @@ class ReviewSession(ReviewState):
         *,
         provenance: Provenance,
         warnings: Iterable[ResultWarning] = (),
+        dropped: Iterable[DroppedDetection] = (),
         reader: str = "",
         now: Clock = utc_now,
     ) -> ReviewSession:
@@ -97,6 +116,7 @@ class ReviewSession(ReviewState):
             model_detections=found,
             provenance=provenance,
             warnings=warnings,
+            dropped=dropped,
             reader=reader,
             now=now,
         )
@@ -145,8 +165,7 @@ class ReviewSession(ReviewState):
                 "a new lesion needs voxels that no other lesion has, got none; pick another place"
             )
         new_id = self._take_id()
-        voxels = self._store.voxels_ijk(places)
-        lesion = edits.added_lesion(new_id, voxels, self._store.geometry)
+        lesion = self._added(new_id, self._store.voxels_ijk(places))
         center_ras_mm = [round(x, 3) for x in lesion.detection.center_ras_mm]
         details = {"n_voxels": len(places), "center_ras_mm": center_ras_mm}
         return new_id, self._do(
@@ -272,11 +291,14 @@ class ReviewSession(ReviewState):
     def _locate(
         self, key: Literal["region", "hemisphere"], ids: Iterable[int], text: str
     ) -> Effect:
-        place: dict[str, Any] = {key: text.strip() or NOT_ASSESSED}
+        place = text.strip() or NOT_ASSESSED
         old = self._chosen(ids)
-        new = [replace(lesion, detection=replace(lesion.detection, **place)) for lesion in old]
+        new = [
+            replace(lesion, detection=edits.relocated(lesion.detection, key, place))
+            for lesion in old
+        ]
         before = [getattr(lesion.detection, key) for lesion in old]
-        return self._revise(key, f"set the {key} of", place[key], before, new)
+        return self._revise(key, f"set the {key} of", place, before, new)
 
     def _revise(
         self,
@@ -286,8 +308,11 @@ class ReviewSession(ReviewState):
         before: list[str],
         lesions: list[ReviewedLesion],
     ) -> Effect:
-        """A step that leaves the voxels as they are, of the lesions that ``value`` is new to."""
-        is_new = [text != value for text in before]
+        """A step that leaves the voxels as they are, of the lesions that it changes.
+
+        To choose the region that the software was unsure of is a change: it is the reader's then.
+        """
+        is_new = [lesion != self._entries[lesion.id].lesion for lesion in lesions]
         after: dict[int, Entry | None] = {
             lesion.id: Entry(lesion, self._entries[lesion.id].places)
             for lesion in itertools.compress(lesions, is_new)
@@ -300,6 +325,14 @@ class ReviewSession(ReviewState):
         entry = self._entries.get(lesion_id)
         return np.array_equal(places, [] if entry is None else entry.places)
 
+    def _added(self, lesion_id: int, voxels_ijk: IntArray) -> ReviewedLesion:
+        geometry = self._store.geometry
+        lesion = edits.added_lesion(lesion_id, voxels_ijk, geometry)
+        if self.locate is None:
+            return lesion
+        points_ras_mm = geometry.ijk_to_ras_mm(voxels_ijk)
+        return replace(lesion, detection=self.locate(lesion.detection, points_ras_mm))
+
     def _redrawn(self, lesion_id: int, places: IntArray) -> Entry | None:
         if len(places) == 0:
             return None
@@ -307,7 +340,7 @@ class ReviewSession(ReviewState):
         known = self._former.get(lesion_id) if entry is None else entry.lesion
         voxels, geometry = self._store.voxels_ijk(places), self._store.geometry
         if known is None:
-            return Entry(edits.added_lesion(lesion_id, voxels, geometry), places)
+            return Entry(self._added(lesion_id, voxels), places)
         return Entry(edits.redrawn_lesion(known, voxels, geometry), places)
 
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from CMBDetectorLib.errors import InputError
-from CMBDetectorLib.results import Provenance, ResultWarning
+from CMBDetectorLib.results import DroppedDetection, Provenance, ResultWarning
 from CMBDetectorLib.review.changes import Change
 from CMBDetectorLib.review.label_store import IntArray, LabelStore
 from CMBDetectorLib.review.lesions import (
@@ -40,6 +40,7 @@ def session_to_dict(session: ReviewSession) -> dict[str, Any]:
         "next_id": session.next_id,
         "changes": [change.to_dict() for change in session.changes],
         "warnings": [warning.to_dict() for warning in session.warnings],
+        "dropped": [dropped.to_dict() for dropped in session.dropped],
         "provenance": session.provenance.to_dict(),
     }
 
@@ -61,6 +62,8 @@ def session_from_dict(
         model_detections = _each(detection_from_dict, plain["model_lesions"])
         changes = _each(Change.from_dict, plain["changes"])
         warnings = _each(ResultWarning.from_dict, plain["warnings"])
+        # Earlier versions left nothing out.
+        dropped = _each(DroppedDetection.from_dict, plain.get("dropped", []))
         provenance = Provenance.from_dict(plain["provenance"])
         reader, next_id = plain["reader"], plain["next_id"]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -94,6 +97,7 @@ def session_from_dict(
         model_detections=model_detections,
         provenance=provenance,
         warnings=warnings,
+        dropped=dropped,
         changes=[*changes, *_removal(edited - drawn.keys(), now)],
         former=[*former, *(lesion for lesion in lesions if lesion.id in edited)],
         next_id=next_id,

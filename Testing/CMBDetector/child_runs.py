@@ -10,9 +10,13 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
+from CMBDetectorSlicer.jobs import CheckJob, DetectionJob, DetectionSettings
 from CMBDetectorSlicer.processes import PythonProcessRunner
+
+from CMBDetectorLib.results import ResultWarning
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PATIENCE_S = 120.0
@@ -75,3 +79,63 @@ def _exists(process: psutil.Process) -> bool:
     except psutil.NoSuchProcess:
         return False
     return True
+
+
+class Recorder:
+    """A job's listener that remembers everything."""
+
+    def __init__(self) -> None:
+        self.progress, self.warnings, self.log = [], [], []
+        self.done, self.failed, self.cancelled = [], [], []
+
+    def hasEnded(self) -> bool:
+        return bool(self.done or self.failed or self.cancelled)
+
+    def outcome(self) -> tuple[int, int, int]:
+        return len(self.done), len(self.failed), len(self.cancelled)
+
+
+def detection(
+    runner: Any,
+    image: Any,
+    heard: Recorder,
+    mask: Any = None,
+    anatomy: Any = "none",
+    **settings: Any,
+) -> DetectionJob:
+    """A search, by default without an anatomy; ``heard`` listens to it."""
+    return DetectionJob(
+        runner,
+        image,
+        mask,
+        DetectionSettings(**{"device": "cpu", **settings}),
+        anatomy=anatomy,
+        onProgress=lambda *event: heard.progress.append(event),
+        onWarning=lambda code, message: heard.warnings.append(ResultWarning(code, message)),
+        onLog=heard.log.append,
+        onDone=heard.done.append,
+        onFailed=heard.failed.append,
+        onCancelled=lambda: heard.cancelled.append(True),
+    )
+
+
+def check(
+    runner: Any,
+    image: Any,
+    heard: Recorder,
+    mask: Any = None,
+    model: str | None = None,
+    anatomy: Any = "none",
+) -> CheckJob:
+    """A look at a scan; ``heard`` listens to it."""
+    return CheckJob(
+        runner,
+        image,
+        mask,
+        anatomy=anatomy,
+        model=model,
+        onDone=heard.done.append,
+        onFailed=heard.failed.append,
+        onCancelled=lambda: heard.cancelled.append(True),
+        onLog=heard.log.append,
+    )

@@ -108,6 +108,8 @@ class PanelDriver:
         if model:
             self.ui.modelSelector.currentIndex = self.ui.modelSelector.findData(model)
             assert self.panel.modelSection.settings().model == model
+            # The scans of such models hold no head that an anatomy could be found in.
+            self.ui.anatomyModeSelector.currentIndex = self.ui.anatomyModeSelector.findData("none")
 
     def _ask(self, text: str) -> bool:
         self.questions.append(text)

@@ -107,11 +107,25 @@ def imageOf(session: ReviewSession) -> Volume:
 
 
 def addResult(
-    geometry: Geometry, centersIjk: Sequence[Sequence[float]], radiusMm: float = 1.7
+    geometry: Geometry,
+    centersIjk: Sequence[Sequence[float]],
+    radiusMm: float = 1.7,
+    anatomy: Volume | None = None,
 ) -> tuple[ResultNodes, ReviewSession]:
     """A scan of dark balls and its result, in the scene."""
     session = makeSession(geometry, centersIjk, radiusMm)
-    return ResultNodes.create(addVolume(imageOf(session)), session), session
+    nodes = ResultNodes.create(addVolume(imageOf(session)), session, anatomy=anatomy)
+    return nodes, session
+
+
+def makeAnatomy(geometry: Geometry) -> Volume:
+    """A thalamus of each side with cortex around, on a coarser grid over the same field."""
+    grid = geometry.with_spacing((2.5, 2.5, 2.5))
+    labels = np.full(grid.shape, 3, dtype=np.int16)
+    labels[1:-1, 1:-1, 1:-1] = 10
+    right = grid.ijk_to_ras_mm(np.argwhere(labels))[:, 0] > grid.center_ras_mm[0]
+    labels += np.where(right, 39, 0).reshape(grid.shape).astype(np.int16)
+    return Volume(labels, grid)
 
 
 def loadNifti(path: Path) -> Any:

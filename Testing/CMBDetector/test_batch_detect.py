@@ -17,11 +17,20 @@ from CMBDetectorSlicer.processes import PythonProcessRunner, Schedule
 from CMBDetectorSlicer.result_nodes import ResultNodes
 from CMBDetectorSlicer.volumes import volumeFromNode
 from panel_driver import REPOSITORY, PanelDriver, installTinyModel, tinyScan
+from sessions import makeAnatomy
 
 from CMBDetectorLib.errors import UsageError
 
 SCRIPT = REPOSITORY / "CMBDetector/Scripts/batch_detect.py"
-ENDINGS = ("_cmb_labels.nii.gz", "_cmb.csv", "_cmb.json", "_cmb.png", "_cmb.mrb")
+ENDINGS = (
+    "_cmb_labels.nii.gz",
+    "_cmb.csv",
+    "_cmb.json",
+    "_cmb.png",
+    "_cmb_summary.csv",
+    "_cmb.mrb",
+)
+NO_ANATOMY = ("--", "--anatomy", "none")
 
 
 def makeRunner(schedule: Schedule) -> PythonProcessRunner:
@@ -104,7 +113,7 @@ def testAFolderKeepsItsSubfoldersAndALeftHandedScanItsPlace(model: str, tmp_path
     writeScan(tmp_path / "scans/b/scan.nii.gz")
     (tmp_path / "empty").mkdir()
     out = tmp_path / "out"
-    assert run(tmp_path / "empty", tmp_path / "scans", out, model) == 3
+    assert run(tmp_path / "empty", tmp_path / "scans", out, model, *NO_ANATOMY) == 3
     for folder in (out / "a", out / "b"):
         assert resultsOf(folder, "scan") == set(ENDINGS)
     nodes = openScene(out / "b/scan_cmb.mrb")
@@ -115,9 +124,21 @@ def testAFolderKeepsItsSubfoldersAndALeftHandedScanItsPlace(model: str, tmp_path
         assert min(np.linalg.norm(np.subtract(center, each)) for each in found) < 1.0
 
 
+def testTheAnatomyOfAFileIsInTheSceneWhereItIsSaved(model: str, tmp_path: Path) -> None:
+    scan, out = writeScan(tmp_path / "scan.nii"), tmp_path / "out"
+    anatomy = makeAnatomy(tinyScan().geometry)
+    nib.save(nib.Nifti1Image(anatomy.array, anatomy.geometry.affine), tmp_path / "aseg.nii.gz")
+    options = ("--", "--anatomy", tmp_path / "aseg.nii.gz", "--save-anatomy")
+    assert run(scan, out, model, *options) == 0
+    assert resultsOf(out, "scan") == {*ENDINGS, "_cmb_anatomy.nii.gz"}
+    nodes = openScene(out / "scan_cmb.mrb")
+    assert nodes.anatomyNode.GetSegmentation().GetNumberOfSegments() == 4
+    assert {lesion.detection.zone for lesion in nodes.loadSession().lesions} != {"not assessed"}
+
+
 def testTheSceneOpensInThePanelReadyForReview(model: str, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    assert run(writeScan(tmp_path / "scan.nii"), out, model) == 0
+    assert run(writeScan(tmp_path / "scan.nii"), out, model, *NO_ANATOMY) == 0
     openScene(out / "scan_cmb.mrb")
     driver = PanelDriver()
     try:
@@ -149,7 +170,7 @@ def testASecondRunLeavesWhatIsThereAndMakesWhatIsMissing(
 
 
 def testASceneIsASceneFile(model: str, tmp_path: Path) -> None:
-    assert run(writeScan(tmp_path / "scan.nii"), tmp_path / "out", model) == 0
+    assert run(writeScan(tmp_path / "scan.nii"), tmp_path / "out", model, *NO_ANATOMY) == 0
     with zipfile.ZipFile(tmp_path / "out/scan_cmb.mrb") as scene:
         assert any(name.endswith(".mrml") for name in scene.namelist())
         assert {Path(name).parts[0] for name in scene.namelist()} == {"scan_cmb"}
@@ -209,6 +230,22 @@ def testTheLastWordIsAModelOnlyIfItIsOne(model: str, tmp_path: Path) -> None:
     assert (request.model, request.outputFolder.name) == (None, model)
     request = batch.parseArguments([scan, scan, str(tmp_path)])
     assert (request.model, len(request.inputs)) == (None, 2)
+
+
+def testOptionsComeLastAndAFileIsThatOfTheCaller(model: str, tmp_path: Path) -> None:
+    scan = str(writeScan(tmp_path / "scan.nii"))
+    assert batch.parseArguments([scan, "out"]).anatomy == "auto"
+    request = batch.parseArguments([scan, "out", model, "--", "--anatomy", "none"])
+    assert (request.anatomy, request.savesAnatomy, request.model) == ("none", False, model)
+    request = batch.parseArguments([scan, "out", "--anatomy=aseg.nii.gz", "--save-anatomy"])
+    assert request.anatomy == str(Path("aseg.nii.gz").absolute())
+    assert (request.savesAnatomy, request.inputs) == (True, (Path(scan),))
+
+
+@pytest.mark.parametrize("options", [["--anatomy"], ["--anatomy="], ["--anatomi", "none"]])
+def testOptionsThatAreNoneAreRefused(options: list[str], app: object) -> None:
+    with pytest.raises(UsageError, match=r"--anatomy auto\|none\|FILE"):
+        batch.parseArguments(["scan.nii", "out", "--", *options])
 
 
 @pytest.mark.parametrize("words", [[], ["scan.nii"]])

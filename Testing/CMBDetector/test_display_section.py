@@ -10,7 +10,9 @@ import review_scene
 import slicer
 from CMBDetectorSlicer import display, views
 from CMBDetectorSlicer.display_section import OWN_READ_ATTRIBUTE
+from CMBDetectorSlicer.result_nodes import ResultNodes
 from review_scene import FOUND_IJK, MISSED_IJK, OpenResult
+from sessions import makeAnatomy
 
 
 @pytest.fixture
@@ -92,6 +94,31 @@ def test_show3D(result: OpenResult) -> None:
     assert display.show3D(result.nodes)
     result.ui.show3DCheckBox.checked = False
     assert not display.show3D(result.nodes)
+
+
+def test_showAnatomy(closed: OpenResult) -> None:
+    """Off at first, in slice views only, kept with the scene; without an anatomy, not offered."""
+    box = closed.ui.showAnatomyCheckBox
+    closed.open()
+    assert not box.enabled
+    other = ResultNodes.create(closed.volumeNode, closed.session, anatomy=makeAnatomy(closed.grid))
+    closed.controller.open(other)
+    display = other.anatomyNode.GetDisplayNode()
+    assert (box.enabled, box.checked, bool(display.GetVisibility())) == (True, False, False)
+    box.click()
+    assert display.GetVisibility()
+    assert display.GetVisibility2DFill()
+    assert not display.GetVisibility3D()
+    closed.ui.show3DCheckBox.click()
+    closed.press("H")
+    assert display.GetVisibility(), "the anatomy gives no lesion away"
+    assert not display.GetVisibility3D()
+    closed.controller.open(closed.nodes)
+    assert not box.checked
+    closed.controller.open(other)
+    assert box.checked
+    slicer.mrmlScene.RemoveNode(other.anatomyNode)
+    box.click()
 
 
 def test_oneSegment(result: OpenResult) -> None:

@@ -38,6 +38,20 @@ def test_summary(result: OpenResult) -> None:
     assert NOT_FOR_CLINICAL_USE in text
 
 
+def test_summaryByZoneSideAndRegionNamesTheSchemes(result: OpenResult) -> None:
+    session = result.session
+    session.set_region([1, 2], "frontal")
+    session.set_region([3, 4, 5], "thalamus")
+    result.controller.attempt(lambda: session.set_hemisphere([1, 3], "left"))
+    lines = result.ui.summaryLabel.text.splitlines()
+    assert "Zone (MARS): lobar 2, deep 2" in lines
+    assert "Side: left 1, not assessed 3" in lines
+    assert "Region (MARS): frontal 2, thalamus 2" in lines
+    assert "Region (BOMBS): thalamus 2, not assessed 2" in lines
+    assert any(line.startswith("Size (BOMBS): ") for line in lines)
+    assert "Strictly lobar: no" in lines
+
+
 def test_writesWhatIsChosen(result: OpenResult, tmp_path: Path) -> None:
     result.press("A")
     result.pick(MISSED_IJK)
@@ -46,7 +60,7 @@ def test_writesWhatIsChosen(result: OpenResult, tmp_path: Path) -> None:
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == sorted(
         f"{STEM}_cmb_reviewed{end}"
-        for end in (".csv", ".json", ".png", "_labels.nii.gz", ".seg.nrrd")
+        for end in (".csv", ".json", ".png", "_labels.nii.gz", ".seg.nrrd", "_summary.csv")
     )
     assert all(name in message(result) for name in names)
     labels = nibabel.load(tmp_path / f"{STEM}_cmb_reviewed_labels.nii.gz")
@@ -65,7 +79,8 @@ def test_onlyWhatIsTicked(result: OpenResult, tmp_path: Path) -> None:
         box.checked = False
     ui.exportFolderEdit.currentPath = str(tmp_path)
     ui.exportButton.click()
-    assert [path.name for path in tmp_path.iterdir()] == [f"{STEM}_cmb_reviewed.csv"]
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {f"{STEM}_cmb_reviewed.csv", f"{STEM}_cmb_reviewed_summary.csv"}
     ui.tableCheckBox.checked = False
     ui.exportButton.click()
     assert "tick at least one" in message(result)

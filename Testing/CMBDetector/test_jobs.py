@@ -10,62 +10,28 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from child_runs import Loop, areGone, fakeRunner, realRunner, treeOf
+from child_runs import (
+    Loop,
+    Recorder,
+    areGone,
+    check,
+    detection,
+    fakeRunner,
+    realRunner,
+    treeOf,
+)
+from CMBDetectorSlicer.child_job import ANATOMY_NAME
 from CMBDetectorSlicer.job_report import RunRecord, exitCodeText, makeReport, withoutFolders
-from CMBDetectorSlicer.jobs import CheckJob, DetectionJob, DetectionSettings
 from CMBDetectorSlicer.run_folder import PREFIX
 
 from CMBDetectorLib.errors import Cancelled, UsageError
 from CMBDetectorLib.geometry import Geometry
 from CMBDetectorLib.io.reading import read_image, read_mask
 from CMBDetectorLib.pipeline import STAGE_WEIGHTS
-from CMBDetectorLib.results import ResultWarning
 from CMBDetectorLib.volume import Volume
 
 CANCEL_S = 2.0
 PATIENT = "DOE_Jane_19500101"
-
-
-class Recorder:
-    """A job's listener that remembers everything."""
-
-    def __init__(self) -> None:
-        self.progress, self.warnings, self.log = [], [], []
-        self.done, self.failed, self.cancelled = [], [], []
-
-    def hasEnded(self) -> bool:
-        return bool(self.done or self.failed or self.cancelled)
-
-    def outcome(self) -> tuple[int, int, int]:
-        return len(self.done), len(self.failed), len(self.cancelled)
-
-
-def detection(runner, image, heard, mask=None, **settings):
-    return DetectionJob(
-        runner,
-        image,
-        mask,
-        DetectionSettings(**{"device": "cpu", **settings}),
-        onProgress=lambda *event: heard.progress.append(event),
-        onWarning=lambda code, message: heard.warnings.append(ResultWarning(code, message)),
-        onLog=heard.log.append,
-        onDone=heard.done.append,
-        onFailed=heard.failed.append,
-        onCancelled=lambda: heard.cancelled.append(True),
-    )
-
-
-def check(runner, image, heard, mask=None, model=None):
-    return CheckJob(
-        runner,
-        image,
-        mask,
-        model=model,
-        onDone=heard.done.append,
-        onFailed=heard.failed.append,
-        onCancelled=lambda: heard.cancelled.append(True),
-        onLog=heard.log.append,
-    )
 
 
 @pytest.fixture(scope="module")
@@ -256,14 +222,17 @@ def test_settings_reach_the_command_line(block, loop, heard, tmp_path):
     program = "import json, sys\nprint(json.dumps({'event': 'said', 'words': sys.argv[1:]}))"
     settings = {"model": "m", "device": "cuda:1", "threshold": 0.25, "minVolumeMm3": 2.0}
     mask = block.with_array(block.array > 0)
-    job = detection(fakeRunner(loop, tmp_path, program), block, heard, mask=mask, **settings)
+    runner = fakeRunner(loop, tmp_path, program)
+    job = detection(runner, block, heard, mask=mask, anatomy="auto", **settings)
     job.start()
     loop.runUntil(heard.hasEnded)
     (said,) = [event for event in job._events if event["event"] == "said"]
     words = " ".join(said["words"])
     assert words.startswith("detect ")
-    assert re.search(r"--brain-mask \S+mask\.nii --output-dir \S+results --device cuda:1 ", words)
-    assert "--model m --threshold 0.25 --min-volume 2.0 --watch-stdin --watch-process" in words
+    assert re.search(
+        r"--brain-mask \S+mask\.nii --anatomy auto --output-dir \S+results --device cuda:1 ", words
+    )
+    assert "--save-anatomy --model m --threshold 0.25 --min-volume 2.0 --watch-stdin" in words
     for path in (word for word in said["words"] if word.endswith(".nii")):
         assert PATIENT not in Path(path).name
 
@@ -387,9 +356,13 @@ def test_the_scan_that_is_written_is_the_scan(block, heard, loop, tmp_path, monk
     affine = np.array([[0, -2, 0, 5], [0, 0, 3.0, 1], [0.5, 0, 0, -7], [0, 0, 0, 1]])
     array = np.arange(20**3, dtype=np.float64).reshape(20, 20, 20)
     image = Volume(array, Geometry(array.shape, affine))
-    job = check(realRunner(loop), image, heard, mask=image.with_array(array > 50))
+    labels = image.with_array((array % 5).astype(np.int32))
+    job = check(realRunner(loop), image, heard, mask=image.with_array(array > 50), anatomy=labels)
     job._writeInputs(tmp_path)
     written = read_image(tmp_path / child_job.SCAN_NAME).volume
     assert written.geometry.is_close(image.geometry)
     assert np.array_equal(written.array, array)
     assert np.array_equal(read_mask(tmp_path / child_job.MASK_NAME).array, array > 50)
+    anatomy = read_image(tmp_path / ANATOMY_NAME).volume
+    assert anatomy.geometry.is_close(image.geometry)
+    assert np.array_equal(anatomy.array, labels.array)

@@ -12,7 +12,9 @@ from CMBDetectorSlicer.lesion_rows import (
     LesionRow,
     RowFilter,
     cellText,
+    chosenPlaces,
     ownReadRow,
+    placeText,
     rowOf,
     rowsOf,
     sortedIds,
@@ -20,6 +22,7 @@ from CMBDetectorSlicer.lesion_rows import (
 
 from CMBDetectorLib.anatomy.schemes import REGIONS
 from CMBDetectorLib.results import Detection
+from CMBDetectorLib.review.changes import Change
 from CMBDetectorLib.review.lesions import ReviewedLesion
 
 NAN = float("nan")
@@ -55,11 +58,11 @@ def test_everyColumnHasATitleAnExplanationAndAText() -> None:
     assert texts == [
         "7",
         "unreviewed",
-        "0.50",
-        "3.0",
         "lobar",
         "left",
         "frontal",
+        "3.0",
+        "0.50",
         "14.1",
         "near a vessel",
     ]
@@ -89,12 +92,77 @@ def test_lesionOfAReaderHasNoScoreAndAMark() -> None:
     assert [cellText(made, column) for column in ("zone", "side", "region")] == ["–"] * 3
 
 
+LOCATED = {
+    "region": "insula",
+    "hemisphere": "left",
+    "structure": "ctx-lh-insula",
+    "structure_shares": (("ctx-lh-insula", 0.5), ("Left-Putamen", 0.5)),
+    "distance_to_ventricle_mm": 20.0,
+    "location_confidence": "low",
+    "region_is_approximate": True,
+}
+
+
+def test_whatTheSoftwareIsNotSureOfIsMarked() -> None:
+    places = [
+        [cellText(made, column) for column in ("zone", "side", "region")]
+        for made in (
+            rowOf(ReviewedLesion(detection=detection(1, **LOCATED | changes), origin="model"))
+            for changes in (
+                {},
+                {"location_confidence": "high"},
+                {"location_confidence": "high", "region_is_approximate": False},
+                {"region_is_approximate": False},
+            )
+        )
+    ]
+    assert places == [
+        ["lobar ?", "left", "insula ~?"],
+        ["lobar", "left", "insula ~"],
+        ["lobar", "left", "insula"],
+        ["lobar ?", "left", "insula ?"],
+    ]
+    made = rowOf(ReviewedLesion(detection=detection(1, **LOCATED), origin="model"))
+    assert "Left-Putamen 50 %" in made.placeNote
+    assert placeText(made).splitlines()[0] == "left, lobar ?, insula ~?"
+    assert placeText(made).splitlines()[1:] == made.placeNote.splitlines()
+    assert placeText(replace(made, side="not assessed", placeNote="")) == "lobar ?, insula ~?"
+    bare = rowOf(ReviewedLesion(detection=detection(1), origin="model"))
+    assert placeText(bare) == ""
+    assert RowFilter(zone="lobar").accepts(made), "filters go by the zone, marked or not"
+    rows = [row(2, zone="deep"), row(3, zone="lobar"), replace(made, id=9)]
+    assert sortedIds(rows, "zone") == (3, 9, 2)
+
+
 def test_ownReadRowDoesNotTellWhatTheModelFound() -> None:
-    byModel = ReviewedLesion(detection=detection(3), origin="model", verdict="accepted")
+    found = detection(3, **LOCATED)
+    byModel = ReviewedLesion(detection=found, origin="model", verdict="accepted")
     bare = detection(41, mean_probability=NAN, peak_probability=NAN)
     byReader = ReviewedLesion(detection=bare, origin="reader", verdict="accepted")
     one, other = ownReadRow(byModel), ownReadRow(byReader)
     assert [cellText(one, c) for c in COLUMNS] == [cellText(other, c) for c in COLUMNS]
+    assert one.placeNote == other.placeNote == ""
+    chosen = ownReadRow(byModel, {("region", 3), ("hemisphere", 41)})
+    assert [cellText(chosen, column) for column in ("side", "region")] == ["–", "insula"]
+
+
+def test_whatTheReaderHasChosenOfPlaces() -> None:
+    def change(action: str, *ids: int, of: str = "") -> Change:
+        return Change("2025-01-01T00:00:00Z", "", action, ids, {"of": of} if of else {})
+
+    changes = [
+        change("verdict", 1),
+        change("region", 1, 2),
+        change("hemisphere", 2),
+        change("undo", 2, of="set the hemisphere of CMB 2"),
+        change("undo", 1, 2, of="set the region of 2 lesions"),
+    ]
+    assert chosenPlaces(changes[:3]) == {("region", 1), ("region", 2), ("hemisphere", 2)}
+    assert chosenPlaces(changes) == set()
+    twice = [*changes[:2], change("region", 1), change("undo", 1, of="set the region of CMB 1")]
+    assert chosenPlaces(twice) == {("region", 1), ("region", 2)}, "the first choice stands"
+    again = change("redo", 1, 2, of="set the region of 2 lesions")
+    assert chosenPlaces([*changes, again]) == {("region", 1), ("region", 2)}
 
 
 @pytest.mark.parametrize(

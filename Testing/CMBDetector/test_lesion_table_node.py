@@ -40,6 +40,9 @@ def testTheTableHoldsAllLesionsAndWhatWasDecided(scene: Any, session: Any) -> No
     assert column(table, "origin") == ["model", "model", "reader"]
     assert column(table, "zone") == ["deep", "not assessed", "not assessed"]
     assert column(table, "region")[0] == "thalamus"
+    assert column(table, "bombs_region")[0] == "thalamus"
+    assert column(table, "location_confidence")[0] == "", "a reader has chosen it"
+    assert math.isnan(float(column(table, "distance_to_ventricle_mm")[0]))
     assert column(table, "hemisphere")[0] == "left"
     assert column(table, "comment")[0] == "next to a vessel"
     first = session.lesion(1).detection

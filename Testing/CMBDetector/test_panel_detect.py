@@ -11,7 +11,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 import slicer
+from CMBDetectorSlicer.anatomy_overlay import anatomySegmentation
+from CMBDetectorSlicer.lesion_rows import COLUMNS
 from panel_driver import PanelDriver, addVolume, installTinyModel, loadVolume, tinyScan
+from sessions import makeAnatomy
 
 
 @pytest.fixture
@@ -96,6 +99,73 @@ def testARunOnATransformedVolumeWithAMaskAndChangedSettings(opened: PanelDriver)
         name = f"cmb_{lesion.id:04d}"
         world[:] = segmentation.GetSegmentCenterRAS(name)
         assert np.linalg.norm(world - (np.array(center) + shift[:3, 3])) < 1.0
+
+
+def testLesionsAreLocatedByASegmentationThatIsMovedAsTheScanIs(opened: PanelDriver) -> None:
+    made = tinyScan()
+    volume = addVolume(made.array, made.geometry.affine, "moved")
+    anatomy = makeAnatomy(made.geometry)
+    segmentation = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Doe aseg")
+    segmentation.SetAndObserveSegmentation(anatomySegmentation(anatomy))
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    turn = np.array([[0, -1, 0, 5.0], [1, 0, 0, -7], [0, 0, 1, 11], [0, 0, 0, 1]])
+    transform.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(turn))
+    for node in (volume, segmentation):
+        node.SetAndObserveTransformNodeID(transform.GetID())
+    opened.ui.anatomyModeSelector.currentIndex = opened.ui.anatomyModeSelector.findData("node")
+    opened.ui.anatomySelector.setCurrentNode(segmentation)
+    opened.click("detectButton")
+    opened.waitForRun()
+
+    session, nodes = opened.panel.results.session, opened.panel.results.nodes
+    assert session is not None, opened.text("messageLabel")
+    for lesion, center in _matched(session.lesions, made.centers):
+        side = "right" if center[0] > anatomy.geometry.center_ras_mm[0] else "left"
+        assert lesion.detection.hemisphere == side
+        assert lesion.detection.region == "thalamus"
+        assert lesion.detection.structure == f"{side.capitalize()}-Thalamus"
+    assert session.provenance.anatomy_name == "Doe aseg"
+    assert "Anatomy from Doe aseg." in opened.text("resultFindingLabel")
+    assert "Anatomy from Doe aseg." in opened.text("messageLabel")
+    assert "Zone (MARS): deep 2" in opened.text("summaryLabel")
+    assert "Strictly lobar: no" in opened.text("summaryLabel")
+    table = opened.ui.lesionTable
+    assert "-Thalamus 100 %" in table.item(0, COLUMNS.index("region")).toolTip()
+    assert nodes.anatomyNode.GetTransformNodeID() == transform.GetID()
+    found = {
+        nodes.anatomyNode.GetSegmentation().GetSegment(segmentId).GetName(): segmentId
+        for segmentId in nodes.anatomyNode.GetSegmentation().GetSegmentIDs()
+    }
+    for segmentId in segmentation.GetSegmentation().GetSegmentIDs():
+        name = segmentation.GetSegmentation().GetSegment(segmentId).GetName()
+        np.testing.assert_allclose(
+            nodes.anatomyNode.GetSegmentCenterRAS(found[name]),
+            segmentation.GetSegmentCenterRAS(segmentId),
+            atol=0.01,
+        )
+
+
+def testWhatWasLeftOutIsSaidWithTheFindingAndKept(opened: PanelDriver) -> None:
+    from CMBDetectorSlicer.finding_banner import showFinding
+
+    from CMBDetectorLib.results import DroppedDetection
+    from CMBDetectorLib.review.session import ReviewSession
+
+    made = tinyScan()
+    addVolume(made.array, made.geometry.affine)
+    opened.click("detectButton")
+    opened.waitForRun()
+    session, label = opened.panel.results.session, opened.ui.resultFindingLabel
+    candidate = replace(session.model_detections[0], label=0)
+    session.dropped = (DroppedDetection(candidate, "outside the brain: orbit, 9 mm away"),)
+    again = ReviewSession.from_dict(session.to_dict(), session.label_map)
+    assert again.dropped == session.dropped
+    showFinding(label, again)
+    assert "1 candidate left out, outside the brain (1 orbit)." in opened.text("resultFindingLabel")
+    assert "orbit, 9 mm away" in label.toolTip
+    showFinding(label, again, isHidden=True)
+    assert "left out" not in opened.text("resultFindingLabel")
+    assert "orbit" not in label.toolTip
 
 
 def _matched(lesions: Any, centers: Any) -> list[tuple[Any, Any]]:

@@ -10,7 +10,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 import slicer
-from panel_driver import REPOSITORY, PanelDriver, addVolume, loadVolume
+from panel_driver import REPOSITORY, PanelDriver, addVolume, loadVolume, tinyScan
+from sessions import makeAnatomy
 
 UI_FILE = REPOSITORY / "CMBDetector/Resources/UI/CMBDetector.ui"
 CONTROLS = (
@@ -175,6 +176,8 @@ def testChoicesAreKeptInTheScene(opened: PanelDriver, tmp_path: Path) -> None:
     node = addVolume(np.ones((6, 5, 4), np.float32), np.eye(4), "kept")
     opened.ui.thresholdSpinBox.value = 0.8
     opened.ui.deviceSelector.currentIndex = opened.ui.deviceSelector.findData("cpu")
+    choose(opened, "file")
+    opened.ui.anatomyFileEdit.currentPath = str(tmp_path / "aseg.nii.gz")
     scene_file = tmp_path / "scene.mrml"
     slicer.mrmlScene.SetURL(str(scene_file))
     storage = node.GetStorageNode() or node.AddDefaultStorageNode()
@@ -184,9 +187,57 @@ def testChoicesAreKeptInTheScene(opened: PanelDriver, tmp_path: Path) -> None:
     del storage, node
     slicer.mrmlScene.Clear(False)
     assert opened.ui.inputVolumeSelector.currentNode() is None
+    assert opened.panel.anatomySection.choice().mode == "auto"
     slicer.mrmlScene.SetURL(str(scene_file))
     assert slicer.mrmlScene.Import()
     assert opened.ui.inputVolumeSelector.currentNode().GetName() == "kept"
     settings = opened.panel.modelSection.settings()
     assert settings.threshold == pytest.approx(0.8)
     assert settings.device == "cpu"
+    anatomy = opened.panel.anatomySection.choice()
+    assert (anatomy.mode, anatomy.file) == ("file", str(tmp_path / "aseg.nii.gz"))
+    assert opened.shown("anatomyFileEdit")
+
+
+def choose(opened: PanelDriver, mode: str) -> None:
+    """Where the anatomy comes from."""
+    selector = opened.ui.anatomyModeSelector
+    selector.currentIndex = selector.findData(mode)
+
+
+def testTheAnatomyIsFoundUnlessTheUserSaysOtherwise(opened: PanelDriver) -> None:
+    assert opened.panel.anatomySection.choice().mode == "auto"
+    assert not opened.shown("anatomySelector")
+    assert not opened.shown("anatomyFileEdit")
+    addVolume(np.ones((6, 5, 4), np.float32), np.eye(4))
+    choose(opened, "node")
+    assert opened.shown("anatomySelector")
+    assert not opened.ui.detectButton.enabled
+    assert "no segmentation or label map is chosen" in opened.text("inputWarningsLabel")
+    choose(opened, "file")
+    assert (opened.shown("anatomySelector"), opened.shown("anatomyFileEdit")) == (False, True)
+    opened.ui.anatomyFileEdit.currentPath = "/nowhere/aseg.mgz"
+    assert "'/nowhere/aseg.mgz' is not there" in opened.text("inputWarningsLabel")
+    choose(opened, "none")
+    assert opened.ui.detectButton.enabled
+    assert not opened.shown("inputWarningsLabel")
+
+
+def testAnAnatomyThatLiesElsewhereIsRefusedBeforeTheRun(opened: PanelDriver) -> None:
+    made = tinyScan()
+    addVolume(made.array, made.geometry.affine)
+    anatomy = makeAnatomy(made.geometry)
+    far = anatomy.geometry.affine.copy()
+    far[:3, 3] += 500
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "aseg")
+    slicer.util.updateVolumeFromArray(node, np.ascontiguousarray(anatomy.array.T))
+    node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(far))
+    choose(opened, "node")
+    opened.ui.anatomySelector.setCurrentNode(node)
+    opened.waitForCheck()
+    assert "lies elsewhere in space" in opened.text("inputWarningsLabel")
+    assert not opened.ui.detectButton.enabled
+    node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(anatomy.geometry.affine))
+    opened.panel.inputSection.refresh()
+    opened.waitForCheck()
+    assert opened.ui.detectButton.enabled, opened.text("inputWarningsLabel")

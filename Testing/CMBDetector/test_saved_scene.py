@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import slicer
 import slicer.util
+from CMBDetectorSlicer.anatomy_overlay import isAnatomyShown
 from CMBDetectorSlicer.result_nodes import ResultNodes
 from CMBDetectorSlicer.segments import segmentIdOf
 from CMBDetectorSlicer.volumes import volumeFromNode, worldFromLocal
-from sessions import addResult, addTransform, ball, makeGeometry
+from sessions import addResult, addTransform, ball, makeAnatomy, makeGeometry
 from sessions import tilt as turn
 
 CENTERS = [(8, 9, 4), (30, 12, 7), (20, 33, 14), (34, 36, 5)]
@@ -26,9 +27,13 @@ MOVE[:3, 3] = (-7.0, 3.5, 60.0)
 def testASavedSceneIsAliveAgain(
     scene: Any, tmp_path: Path, reopen: Callable[[Path], None], form: str, isMoved: bool
 ) -> None:
-    nodes, session = addResult(makeGeometry(), CENTERS)
+    nodes, session = addResult(makeGeometry(), CENTERS, anatomy=makeAnatomy(makeGeometry()))
+    structures = anatomyCenters(nodes)
     if isMoved:
         addTransform(MOVE, nodes.volumeNode)
+        structures = {
+            name: MOVE[:3, :3] @ center + MOVE[:3, 3] for name, center in structures.items()
+        }
     session.set_verdict([1], "accepted")
     session.set_verdict([4], "rejected")
     session.set_comment(2, 'ein Gefäß?; "so" & <so>')
@@ -63,11 +68,27 @@ def testASavedSceneIsAliveAgain(
         assert lesion.detection.axial_slice == int(lesion.detection.center_ijk[2] + 0.5) + 1
     assert not again.segmentationNode.GetDisplayNode().GetSegmentVisibility(segmentIdOf(4))
 
+    found = anatomyCenters(again)
+    assert set(found) == set(structures)
+    for name, center in structures.items():
+        np.testing.assert_allclose(found[name], center, atol=0.01)
+    assert not isAnatomyShown(again.anatomyNode)
+
     # Alive: it can be changed and saved on.
     again.refresh(loaded, loaded.set_verdict([newId], "uncertain"))
     assert again.tableNode.GetNumberOfRows() == len(loaded.lesions)
     assert again.loadSession().lesion(newId).verdict == "uncertain"
     assert again.segmentationNode.GetSegmentation().GetNumberOfLayers() == 1
+
+
+def anatomyCenters(nodes: ResultNodes) -> dict[str, np.ndarray]:
+    """In the world, as Slicer itself computes it."""
+    node = nodes.anatomyNode
+    segmentation = node.GetSegmentation()
+    return {
+        segmentation.GetSegment(segmentId).GetName(): np.array(node.GetSegmentCenterRAS(segmentId))
+        for segmentId in segmentation.GetSegmentIDs()
+    }
 
 
 def save(scene: Any, path: Path) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from CMBDetectorLib.geometry import Geometry
+from CMBDetectorLib.models.anatomy_bundle import AnatomyBundle
 from CMBDetectorLib.models.bundle import ModelBundle, write_bundle
 from CMBDetectorLib.models.manifest import BundleManifest
 from CMBDetectorLib.settings import (
@@ -25,6 +26,8 @@ from CMBDetectorLib.settings import (
     TrainingRange,
 )
 from CMBDetectorLib.volume import Volume
+
+sys.path.insert(0, str(Path(__file__).parent))  # what tests of several folders share
 
 NETWORK_DEF = {
     "_target_": "monai.networks.nets.UNet",
@@ -115,6 +118,14 @@ def slow_bundle(tmp_path_factory: pytest.TempPathFactory) -> ModelBundle:
     return make_bundle(tmp_path_factory.mktemp("models") / "slow_darkness", (8, 8, 4))
 
 
+@pytest.fixture(scope="session")
+def brightness_bundle(tmp_path_factory: pytest.TempPathFactory) -> AnatomyBundle:
+    """An anatomy network that is known by construction; see brightness_model."""
+    from brightness_model import write_brightness_bundle
+
+    return write_brightness_bundle(tmp_path_factory.mktemp("anatomy") / "brightness")
+
+
 def ball_image(
     geometry: Geometry, centers_ras_mm: tuple[tuple[float, float, float], ...]
 ) -> Volume:
@@ -169,6 +180,12 @@ def make_scan(tmp_path: Path) -> Callable[..., MadeScan]:
         return write_scan(tmp_path / "made", geometry, centers, name)
 
     return make
+
+
+@pytest.fixture(scope="session", name="write_scan")
+def scan_writer() -> Callable[..., MadeScan]:
+    """For fixtures that live longer than a test; see write_scan."""
+    return write_scan
 
 
 @pytest.fixture(scope="session")

@@ -193,7 +193,7 @@ BAD_IMAGES = [
 def test_unusable_image(assert_refused, make, words, run_cli, tiny_bundle, tmp_path):
     out = tmp_path / "out"
     path = make(tmp_path)
-    run = run_cli("detect", path, "-o", out, "--model", tiny_bundle.root)
+    run = run_cli("detect", "--anatomy", "none", path, "-o", out, "--model", tiny_bundle.root)
     assert_refused(run, INPUT_ERROR, (f"{path}: ",), out)
     message = run.stderr.replace(str(path), "")
     for word in words:
@@ -203,7 +203,16 @@ def test_unusable_image(assert_refused, make, words, run_cli, tiny_bundle, tmp_p
 def test_image_name_too_long(assert_refused, run_cli, tiny_bundle, tmp_path):
     """Its results could not be named either, which is what is found first."""
     out = tmp_path / "out"
-    run = run_cli("detect", name_too_long(tmp_path), "-o", out, "--model", tiny_bundle.root)
+    run = run_cli(
+        "detect",
+        "--anatomy",
+        "none",
+        name_too_long(tmp_path),
+        "-o",
+        out,
+        "--model",
+        tiny_bundle.root,
+    )
     assert run.returncode in {INPUT_ERROR, OUTPUT_ERROR}
     assert_refused(run, run.returncode, ("too long",), out)
 
@@ -212,7 +221,16 @@ def test_volume_index_chooses_from_4d(assert_refused, run_cli, tiny_scan, tiny_b
     image = nib.load(tiny_scan.image_path)
     stack = np.stack([tissue(*image.shape), image.get_fdata(dtype=np.float32)], axis=-1)
     path = save(tmp_path / "echoes.nii.gz", stack, image.affine)
-    arguments = ["detect", path, "--brain-mask", tiny_scan.mask_path, "--model", tiny_bundle.root]
+    arguments = [
+        "detect",
+        "--anatomy",
+        "none",
+        path,
+        "--brain-mask",
+        tiny_scan.mask_path,
+        "--model",
+        tiny_bundle.root,
+    ]
     run = run_cli(*arguments, "-o", tmp_path / "out", "--volume-index", 1)
     assert run.returncode == 0, run.stderr
     document = (tmp_path / "out" / "echoes_cmb.json").read_text(encoding="utf-8")
@@ -229,7 +247,8 @@ def test_few_nan_are_replaced_with_a_warning(run_cli, tiny_scan, tiny_bundle, tm
     array[4, 4, 4] = np.inf
     path = save(tmp_path / "few.nii.gz", array, image.affine)
     run = run_cli(
-        "detect", path, "-o", tmp_path / "out", "--brain-mask", tiny_scan.mask_path,
+        "detect", "--anatomy", "none",
+        path, "-o", tmp_path / "out", "--brain-mask", tiny_scan.mask_path,
         "--model", tiny_bundle.root,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
@@ -247,7 +266,8 @@ def test_mask_on_another_grid_is_resampled(run_cli, tiny_scan, tiny_bundle, tmp_
     shape = tuple(((high - low - 2) / 2).astype(int))
     mask = save(tmp_path / "coarse.nii.gz", np.ones(shape, np.uint8), affine)
     run = run_cli(
-        "detect", tiny_scan.image_path, "-o", tmp_path / "out", "--brain-mask", mask,
+        "detect", "--anatomy", "none",
+        tiny_scan.image_path, "-o", tmp_path / "out", "--brain-mask", mask,
         "--model", tiny_bundle.root,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
@@ -286,7 +306,8 @@ def text_mask(folder: Path) -> Path:
 def test_unusable_mask(assert_refused, make, words, run_cli, tiny_scan, tiny_bundle, tmp_path):
     out = tmp_path / "out"
     run = run_cli(
-        "detect", tiny_scan.image_path, "-o", out, "--brain-mask", make(tmp_path),
+        "detect", "--anatomy", "none",
+        tiny_scan.image_path, "-o", out, "--brain-mask", make(tmp_path),
         "--model", tiny_bundle.root,
     )  # fmt: skip
     assert_refused(run, INPUT_ERROR, words, out)
@@ -305,7 +326,8 @@ def test_non_ascii_and_long_paths_work(env, run_cli, tiny_scan, tiny_bundle, tmp
     folder.mkdir(parents=True)
     image = shutil.copy(tiny_scan.image_path, folder / "Kopf ä 脳.nii.gz")
     run = run_cli(
-        "detect", image, "-o", folder / "результат", "--brain-mask", tiny_scan.mask_path,
+        "detect", "--anatomy", "none",
+        image, "-o", folder / "результат", "--brain-mask", tiny_scan.mask_path,
         "--model", tiny_bundle.root, env=env,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr

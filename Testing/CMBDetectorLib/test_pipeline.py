@@ -20,6 +20,8 @@ from CMBDetectorLib.progress import CancelToken, ProgressEvent
 from CMBDetectorLib.settings import DetectionRequest
 from CMBDetectorLib.version import __version__
 
+STAGES = [stage for stage in STAGE_WEIGHTS if stage != "anatomy"]
+"""Of a run that does not look for the anatomy."""
 BALL_MM3 = 4 / 3 * np.pi * 2.5**3
 
 
@@ -62,9 +64,7 @@ def test_lesions_are_found_where_they_were_put(name, make_scan, tiny_bundle, tmp
         (np.array(geometry.shape) - 1) * np.array([[0.3, 0.35, 0.4], [0.7, 0.6, 0.6]])
     )
     scan = make_scan(geometry, tuple(map(tuple, wanted)))
-    request = DetectionRequest(
-        scan.image_path, tmp_path / "out", brain_mask_path=scan.mask_path, precision="fp32"
-    )
+    request = request_for(scan, tmp_path / "out")
     result = detect(request, bundle=tiny_bundle)
 
     assert len(result.detections) == 2
@@ -95,6 +95,7 @@ def request_for(scan, output_dir: Path | None, **values) -> DetectionRequest:
         scan.image_path,
         output_dir,
         brain_mask_path=scan.mask_path,
+        anatomy=values.pop("anatomy", "none"),
         device="cpu",
         precision="fp32",
         **values,
@@ -110,6 +111,7 @@ def test_files_and_provenance(tiny_scan, tiny_bundle, tmp_path):
     assert names == {
         "scan_cmb_labels.nii.gz",
         "scan_cmb.csv",
+        "scan_cmb_summary.csv",
         "scan_cmb.json",
         "scan_cmb.png",
         "scan_cmb_probability.nii.gz",
@@ -129,7 +131,7 @@ def test_files_and_provenance(tiny_scan, tiny_bundle, tmp_path):
     assert (provenance.threshold, provenance.min_volume_mm3) == (0.6, 1.0)
     assert provenance.brain_mask_source == "user file"
     assert provenance.brain_volume_ml == pytest.approx(30 * 34 * 14 / 1000)
-    assert list(provenance.stage_seconds) == list(STAGE_WEIGHTS)
+    assert list(provenance.stage_seconds) == STAGES
 
     document = json.loads((tmp_path / "a" / "b" / "scan_cmb.json").read_text(encoding="utf-8"))
     stored = json.dumps(document)
@@ -148,6 +150,7 @@ def test_arrays_give_what_files_give(tiny_scan, tiny_bundle):
         read_image(tiny_scan.image_path).volume,
         tiny_bundle,
         brain_mask=read_mask(tiny_scan.mask_path),
+        anatomy="none",
         device="cpu",
         precision="fp32",
     )
@@ -162,7 +165,8 @@ def test_arrays_give_what_files_give(tiny_scan, tiny_bundle):
 def test_input_is_not_changed(tiny_scan, tiny_bundle):
     volume = read_image(tiny_scan.image_path).volume
     before = volume.array.copy()
-    detect_volume(volume, tiny_bundle, brain_mask=read_mask(tiny_scan.mask_path))
+    mask = read_mask(tiny_scan.mask_path)
+    detect_volume(volume, tiny_bundle, brain_mask=mask, anatomy="none")
     np.testing.assert_array_equal(volume.array, before)
 
 
@@ -177,7 +181,7 @@ def test_two_runs_are_equal(tiny_scan, tiny_bundle, tmp_path):
 def test_progress_names_every_stage_and_never_falls(tiny_scan, tiny_bundle, tmp_path):
     events: list[ProgressEvent] = []
     detect(request_for(tiny_scan, tmp_path), bundle=tiny_bundle, on_progress=events.append)
-    assert list(dict.fromkeys(event.stage for event in events)) == list(STAGE_WEIGHTS)
+    assert list(dict.fromkeys(event.stage for event in events)) == STAGES
     fractions = [event.fraction for event in events]
     assert fractions == sorted(fractions)
     assert fractions[0] == 0.0
@@ -185,7 +189,7 @@ def test_progress_names_every_stage_and_never_falls(tiny_scan, tiny_bundle, tmp_
     assert sum(event.stage == "inference" for event in events) >= 3
 
 
-@pytest.mark.parametrize("stage", STAGE_WEIGHTS)
+@pytest.mark.parametrize("stage", STAGES)
 def test_cancel_in_any_stage_leaves_nothing(stage, tiny_scan, tiny_bundle, tmp_path):
     token = CancelToken()
 
@@ -217,7 +221,7 @@ def test_cancel_after_the_results_are_written_undoes_nothing(tiny_scan, tiny_bun
         cancel=token,
     )
     assert token.is_cancelled
-    assert len(list(tmp_path.iterdir())) == 4
+    assert len(list(tmp_path.iterdir())) == 5
 
 
 def test_cancel_from_another_thread(tiny_scan, slow_bundle):
@@ -277,19 +281,23 @@ def test_existing_results_are_kept_unless_overwrite(tiny_scan, tiny_bundle, tmp_
     assert [path.name for path in tmp_path.iterdir()] == ["scan_cmb.csv"]
     detect(request_for(tiny_scan, tmp_path, overwrite=True), bundle=tiny_bundle)
     assert "precious" not in (tmp_path / "scan_cmb.csv").read_text(encoding="utf-8")
-    assert len(list(tmp_path.iterdir())) == 4
+    assert len(list(tmp_path.iterdir())) == 5
 
 
 def test_output_problems_are_found_before_the_input_is_looked_at(tiny_bundle, tmp_path):
     (tmp_path / "file").write_text("", encoding="utf-8")
     missing = tmp_path / "missing.nii.gz"
     with pytest.raises(OutputError, match="is a file, an output folder was expected"):
-        detect(DetectionRequest(missing, tmp_path / "file" / "out"), bundle=tiny_bundle)
+        detect(
+            DetectionRequest(missing, tmp_path / "file" / "out", anatomy="none"), bundle=tiny_bundle
+        )
     (tmp_path / "missing_cmb.png").mkdir()
     with pytest.raises(OutputError, match="is a folder"):
-        detect(DetectionRequest(missing, tmp_path, overwrite=True), bundle=tiny_bundle)
+        detect(
+            DetectionRequest(missing, tmp_path, anatomy="none", overwrite=True), bundle=tiny_bundle
+        )
     with pytest.raises(InputError, match="no such file"):
-        detect(DetectionRequest(missing, tmp_path / "out"), bundle=tiny_bundle)
+        detect(DetectionRequest(missing, tmp_path / "out", anatomy="none"), bundle=tiny_bundle)
     assert not (tmp_path / "out").exists()
 
 

@@ -24,7 +24,7 @@ MODEL_ERROR, DEVICE_ERROR, OUTPUT_ERROR, CANCELLED, USAGE = 4, 5, 7, 6, 2
 
 def detect_scan(run_cli, scan, bundle, out: Path, *more: object):
     return run_cli(
-        "detect", scan.image_path, "-o", out, "--brain-mask", scan.mask_path,
+        "detect", "--anatomy", "none", scan.image_path, "-o", out, "--brain-mask", scan.mask_path,
         "--model", bundle.root, "--device", "cpu", *more,
     )  # fmt: skip
 
@@ -78,7 +78,7 @@ def test_disk_full_in_mid_write(assert_refused, limit_bytes, tiny_scan, tiny_bun
     )
     out = tmp_path / "out"
     command = [
-        sys.executable, "-c", code, "detect", tiny_scan.image_path, "-o", out,
+        sys.executable, "-c", code, "detect", "--anatomy", "none", tiny_scan.image_path, "-o", out,
         "--brain-mask", tiny_scan.mask_path, "--model", tiny_bundle.root, "--overwrite",
     ]  # fmt: skip
     environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
@@ -146,7 +146,7 @@ def test_unusable_model(assert_refused, damage, words, run_cli, tiny_scan, tiny_
     root = damaged_bundle(tiny_bundle, tmp_path)
     damage(root)
     out = tmp_path / "out"
-    run = run_cli("detect", tiny_scan.image_path, "-o", out, "--model", root)
+    run = run_cli("detect", "--anatomy", "none", tiny_scan.image_path, "-o", out, "--model", root)
     assert_refused(run, MODEL_ERROR, words, out)
 
 
@@ -159,7 +159,16 @@ def test_device_that_is_not_there(
 ):
     out = tmp_path / "out"
     run = run_cli(
-        "detect", tiny_scan.image_path, "-o", out, "--model", tiny_bundle.root, "--device", device
+        "detect",
+        "--anatomy",
+        "none",
+        tiny_scan.image_path,
+        "-o",
+        out,
+        "--model",
+        tiny_bundle.root,
+        "--device",
+        device,
     )
     assert_refused(run, DEVICE_ERROR, words, out)
 
@@ -186,7 +195,7 @@ def test_interrupt(name, stage, make_scan, slow_bundle, tmp_path):
     scan = make_scan(geometry, ((60.0, 60.0, 15.0),))
     out = tmp_path / "out"
     process = start(
-        "detect", scan.image_path, "-o", out, "--brain-mask", scan.mask_path,
+        "detect", "--anatomy", "none", scan.image_path, "-o", out, "--brain-mask", scan.mask_path,
         "--model", slow_bundle.root, "--progress", "jsonl", "--device", "cpu",
     )  # fmt: skip
     events = []

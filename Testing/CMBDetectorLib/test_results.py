@@ -12,6 +12,7 @@ from CMBDetectorLib.results import (
     NOT_ASSESSED,
     Detection,
     DetectionResult,
+    DroppedDetection,
     Provenance,
     ResultWarning,
 )
@@ -31,6 +32,13 @@ LESION = Detection(
     peak_probability=0.9,
     flags=("over 10 mm", "at the edge"),
 )
+
+
+OLD_KEYS = {
+    "label", "center_ras_mm", "center_ijk", "axial_slice", "volume_mm3", "n_voxels",
+    "equivalent_diameter_mm", "max_diameter_mm", "elongation", "mean_probability",
+    "peak_probability", "hemisphere", "region", "flags", "score",
+}  # fmt: skip
 
 
 def provenance() -> Provenance:
@@ -69,6 +77,36 @@ def test_region_is_not_assessed_unless_given() -> None:
 
 def test_detection_round_trip_through_json() -> None:
     assert Detection.from_dict(json.loads(json.dumps(LESION.to_dict()))) == LESION
+
+
+def test_place_and_dropped_round_trip_through_json() -> None:
+    placed = replace(
+        LESION,
+        hemisphere="left",
+        region="frontal",
+        bombs_region="subcortical white matter",
+        structure="Left-Cerebral-White-Matter",
+        structure_shares=(("Left-Cerebral-White-Matter", 0.75), ("ctx-lh-insula", 0.25)),
+        distance_to_ventricle_mm=12.5,
+        location_confidence="low",
+        region_is_approximate=True,
+    )
+    plain = json.loads(json.dumps(placed.to_dict()))
+    assert plain["zone"] == placed.zone == "lobar"
+    assert plain["structure_shares"]["ctx-lh-insula"] == 0.25
+    assert plain["distance_to_brain_surface_mm"] is None
+    assert Detection.from_dict(plain) == placed
+    dropped = DroppedDetection(replace(placed, label=0), "outside the brain (orbit)")
+    assert DroppedDetection.from_dict(json.loads(json.dumps(dropped.to_dict()))) == dropped
+
+
+def test_results_of_versions_without_places_are_read() -> None:
+    plain = LESION.to_dict()
+    old = {key: plain[key] for key in list(plain) if key in OLD_KEYS}
+    assert Detection.from_dict(old) == LESION
+    made = provenance().to_dict()
+    before = {key: made[key] for key in made if not key.startswith("anatomy")}
+    assert Provenance.from_dict(before) == provenance()
 
 
 def test_provenance_and_warning_round_trip_through_json() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from CMBDetectorLib.reporting.tables import format_rows
+from CMBDetectorLib.reporting.rows import format_rows
 from training.analysis.columns import LESION_COLUMNS, SCAN_COLUMNS
 from training.analysis.distributions import PERCENTILES, ComparedFeature
 from training.analysis.overview import OverviewRow

@@ -15,7 +15,7 @@ from scipy import ndimage
 from CMBDetectorLib.errors import InputError
 from CMBDetectorLib.geometry import FloatArray, Geometry
 from CMBDetectorLib.preprocessing.checks import check_geometry
-from CMBDetectorLib.reporting.tables import format_rows
+from CMBDetectorLib.reporting.rows import format_rows
 from CMBDetectorLib.volume import Volume
 
 BoolArray = npt.NDArray[np.bool_]

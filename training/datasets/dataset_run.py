@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from CMBDetectorLib.errors import InputError, OutputError, UsageError
-from CMBDetectorLib.reporting.tables import format_rows
+from CMBDetectorLib.reporting.rows import format_rows
 from training.datasets.checks import (
     LEFT_OUT,
     PROBLEMS,

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from CMBDetectorLib.evaluation.matching import match_centers
 from CMBDetectorLib.evaluation.rule import VALDO_TOLERANCE_MM
 from CMBDetectorLib.geometry import FloatArray
-from CMBDetectorLib.reporting.tables import format_rows
+from CMBDetectorLib.reporting.rows import format_rows
 from training.datasets.grown import GrownLesion, GrownMasks, SeedStatus
 
 MismatchCode = Literal[

@@ -14,7 +14,7 @@ import numpy as np
 from CMBDetectorLib.errors import InputError
 from CMBDetectorLib.geometry import Geometry
 from CMBDetectorLib.io.writing import write_nifti, write_text
-from CMBDetectorLib.reporting.tables import format_rows
+from CMBDetectorLib.reporting.rows import format_rows
 from CMBDetectorLib.version import __version__
 from CMBDetectorLib.volume import Volume
 from training.datasets.annotation import Annotation, make_annotation, read_on_grid

@@ -15,7 +15,11 @@ from scipy import ndimage
 from CMBDetectorLib.errors import InputError
 from CMBDetectorLib.geometry import Geometry
 from CMBDetectorLib.volume import Volume
-from training.simulation.tissue import LABEL_LIMIT, LATERAL_VENTRICLE_LABELS
+from training.simulation.tissue import (
+    LABEL_LIMIT,
+    LATERAL_VENTRICLE_LABELS,
+    LEFT_RIGHT_LABELS,
+)
 
 Int16Array = npt.NDArray[np.int16]
 SPECKLE_VOXELS = 300
@@ -101,7 +105,7 @@ def deform(
     The field of view is the brain's bounding box plus ``margin_mm`` at the sides and the top, and
     another margin (may be negative) below.
     """
-    labels = source.array[::-1] if rng.random() < 0.5 else source.array
+    labels = _mirrored(source.array) if rng.random() < 0.5 else source.array
     inside = np.argwhere(brain_labels(labels))
     low, high = inside.min(axis=0).astype(float), inside.max(axis=0).astype(float)
     low -= (margin_mm[0], margin_mm[0], margin_mm[1])
@@ -118,7 +122,7 @@ def deform(
     position += _towards_ventricles(labels, position, float(rng.uniform(-0.5, 3.5)))
     field = torch.as_tensor(position.T.reshape(1, 3, *coarse_shape), dtype=torch.float32)
     fine = _sample_labels(labels, field)
-    geometry = _fine_geometry(fine.shape, spacing_mm)
+    geometry = fine_geometry(fine.shape, spacing_mm)
     brain = brain_labels(fine)
     coarse_labels = fine[1::4, 1::4, 1::4]
     coarse_brain = brain_labels(coarse_labels)
@@ -135,7 +139,16 @@ def deform(
     )
 
 
-def _fine_geometry(shape: tuple[int, ...], spacing_mm: float) -> Geometry:
+def _mirrored(labels: Int16Array) -> Int16Array:
+    """Mirrored at the sagittal plane; what is on the left then is called left."""
+    other_side = np.arange(LABEL_LIMIT, dtype=np.int16)
+    for left, right in LEFT_RIGHT_LABELS:
+        other_side[[left, right]] = right, left
+    return np.asarray(other_side[labels[::-1]])
+
+
+def fine_geometry(shape: tuple[int, ...], spacing_mm: float) -> Geometry:
+    """A grid with its middle at the origin, axes right, anterior, superior."""
     affine = np.diag([spacing_mm] * 3 + [1.0])
     affine[:3, 3] = -(np.array(shape) - 1) / 2 * spacing_mm
     return Geometry((shape[0], shape[1], shape[2]), affine)

@@ -32,6 +32,11 @@ CEREBELLUM_LABELS = (7, 8, 46, 47)
 VENTRAL_DC_LABELS = (28, 60)
 HIPPOCAMPUS_LABELS = (17, 18, 53, 54)
 LABEL_LIMIT = 600
+LEFT_RIGHT_LABELS = (
+    *((2, 41), (3, 42), (4, 43), (5, 44), (7, 46), (8, 47), (10, 49), (11, 50), (12, 51), (13, 52)),
+    *((17, 53), (18, 54), (25, 57), (26, 58), (28, 60), (30, 62), (31, 63), (136, 163), (137, 164)),
+)
+"""Values of structures that exist twice, left and right."""
 
 
 @dataclass(frozen=True)

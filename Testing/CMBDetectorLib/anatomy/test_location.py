@@ -11,8 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from CMBDetectorLib.anatomy.location import Location, locate_lesions
-from CMBDetectorLib.anatomy.regions import BOMBS_REGIONS
-from CMBDetectorLib.anatomy.schemes import HEMISPHERES, REGIONS, ZONES, zone_of
+from CMBDetectorLib.anatomy.schemes import BOMBS_REGIONS, HEMISPHERES, REGIONS, ZONES, zone_of
 from CMBDetectorLib.errors import InputError, UsageError
 from CMBDetectorLib.geometry import Geometry
 from CMBDetectorLib.results import NOT_ASSESSED

@@ -37,6 +37,7 @@ def test_facts(checked, tiny_scan):
     assert facts["slice_axis_spacing_mm"] == 1.0
     assert facts["brain_volume_ml"] == pytest.approx(30 * 34 * 14 / 1000, abs=0.05)
     assert facts["brain_mask_source"] == "user file"
+    assert facts["anatomy_source"] == "none"
 
 
 def test_text_says_the_same(checked):
@@ -54,7 +55,11 @@ def test_text_says_the_same(checked):
 
 def test_the_warnings_are_those_of_a_run(tiny_scan, tiny_bundle):
     request = DetectionRequest(
-        tiny_scan.image_path, brain_mask_path=tiny_scan.mask_path, device="cpu", precision="fp32"
+        tiny_scan.image_path,
+        brain_mask_path=tiny_scan.mask_path,
+        anatomy="none",
+        device="cpu",
+        precision="fp32",
     )
     found = assess(request, bundle=tiny_bundle)
     run = detect(request, bundle=tiny_bundle)

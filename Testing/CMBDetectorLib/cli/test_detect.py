@@ -18,6 +18,7 @@ from CMBDetectorLib.cli import main
 from CMBDetectorLib.pipeline import STAGE_WEIGHTS
 from CMBDetectorLib.version import __version__
 
+STAGES = [stage for stage in STAGE_WEIGHTS if stage != "anatomy"]
 HEADING = "no. x y z (RAS mm) slice volume mm3 diameter mm max mm score flags"
 
 
@@ -37,7 +38,7 @@ def test_one_input_prints_table_and_paths(tiny_scan, tiny_bundle, tmp_path, caps
         [
             "detect", str(tiny_scan.image_path), "-o", str(tmp_path / "out"),
             "--brain-mask", str(tiny_scan.mask_path), "--model", str(tiny_bundle.root),
-            "--device", "cpu", "--progress", "none",
+            "--device", "cpu", "--progress", "none", "--anatomy", "none",
         ]
     )  # fmt: skip
     assert code == 0
@@ -48,7 +49,7 @@ def test_one_input_prints_table_and_paths(tiny_scan, tiny_bundle, tmp_path, caps
     assert lines[1].startswith("  cpu, ")
     assert " ".join(lines[2].split()) == HEADING
     assert [line.split()[0] for line in lines[3:5]] == ["1", "2"]
-    for name in ("labels.nii.gz", ".csv", ".json", ".png"):
+    for name in ("labels.nii.gz", "cmb.csv", "summary.csv", ".json", ".png"):
         [line] = [line for line in lines if line.endswith(name)]
         assert Path(line.split(": ", 1)[1]).is_file()
     assert all(line.startswith("cmbdetector: warning: scan") for line in shown.err.splitlines())
@@ -58,31 +59,41 @@ def test_one_failing_input_does_not_stop_the_others(coarse_bundle, tmp_path, cap
     good = [head(tmp_path / "one.nii.gz"), head(tmp_path / "three.nii.gz")]
     missing = tmp_path / "two.nii.gz"
     out = tmp_path / "out"
-    inputs = [str(good[0]), str(missing), str(good[1])]
-    code = main(["detect", *inputs, "-o", str(out), "--model", str(coarse_bundle.root)])
+    arguments = ["detect", str(good[0]), str(missing), str(good[1]), "-o", str(out)]
+    arguments += ["--model", str(coarse_bundle.root), "--anatomy", "none"]
+    code = main(arguments)
     assert code == 3
     shown = capsys.readouterr()
     errors = [line for line in shown.err.splitlines() if ": error: " in line]
     assert len(errors) == 1
     assert "two.nii.gz" in errors[0]
     assert shown.err.splitlines()[-1] == "2 of 3 done, 1 failed"
-    assert len(list(out.iterdir())) == 8
+    assert len(list(out.iterdir())) == 10
     assert "three.nii.gz: " in shown.out
 
-    code = main(
-        ["detect", *inputs, "-o", str(out), "--model", str(coarse_bundle.root), "--skip-existing"]
-    )
+    code = main([*arguments, "--skip-existing"])
     assert code == 3
     shown = capsys.readouterr()
     assert shown.err.splitlines()[-1] == "0 of 3 done, 1 failed, 2 skipped"
     assert shown.out.count("skipped") == 2
 
+    # Results of a version that did not write the counts are complete; one without a table is not.
+    for path in out.glob("*_cmb_summary.csv"):
+        path.unlink()
+    assert main([*arguments, "--skip-existing"]) == 3
+    assert capsys.readouterr().err.splitlines()[-1] == "0 of 3 done, 1 failed, 2 skipped"
+    (out / "one_cmb.csv").unlink()
+    assert main([*arguments, "--skip-existing"]) == 2
+    shown = capsys.readouterr()
+    assert "one_cmb_labels.nii.gz exists already" in shown.err
+    assert shown.err.splitlines()[-1] == "0 of 3 done, 2 failed, 1 skipped"
+
 
 def test_exit_code_is_that_of_the_first_failure(tiny_bundle, tmp_path, capsys):
     (tmp_path / "b_cmb.csv").touch()
     inputs = [str(tmp_path / "b.nii"), str(tmp_path / "a.nii")]
-    code = main(["detect", *inputs, "-o", str(tmp_path), "--model", str(tiny_bundle.root)])
-    assert code == 2
+    arguments = ["detect", *inputs, "-o", str(tmp_path), "--model", str(tiny_bundle.root)]
+    assert main([*arguments, "--anatomy", "none"]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 3
 
 
@@ -100,6 +111,9 @@ def test_one_mask_for_several_inputs_is_refused(tmp_path, capsys):
     arguments = ["detect", "a.nii", "b.nii", "-o", str(tmp_path), "--brain-mask", "m.nii"]
     assert main(arguments) == 2
     assert "--brain-mask is the mask of one image, got 2 inputs" in capsys.readouterr().err
+    arguments = ["detect", "a.nii", "b.nii", "-o", str(tmp_path), "--anatomy", "aseg.nii"]
+    assert main(arguments) == 2
+    assert "--anatomy is the anatomy of one image, got 2 inputs" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -135,7 +149,7 @@ def test_extremes_that_are_allowed(tiny_scan, tiny_bundle, tmp_path, capsys):
         [
             "detect", str(tiny_scan.image_path), "-o", str(tmp_path / "out"),
             "--brain-mask", str(tiny_scan.mask_path), "--model", str(tiny_bundle.root),
-            "--threshold", "1", "--min-volume", "0",
+            "--threshold", "1", "--min-volume", "0", "--anatomy", "none",
         ]
     )  # fmt: skip
     assert code == 0
@@ -152,7 +166,7 @@ def test_json_lines_of_two_inputs(coarse_bundle, tmp_path, run_cli):
     out = tmp_path / "out"
     run = run_cli(
         "detect", image, missing, "-o", out, "--model", coarse_bundle.root,
-        "--progress", "jsonl", "--min-volume", 700,
+        "--progress", "jsonl", "--min-volume", 700, "--anatomy", "none",
     )  # fmt: skip
     assert run.returncode == 3
     assert run.stdout.isascii()
@@ -165,7 +179,7 @@ def test_json_lines_of_two_inputs(coarse_bundle, tmp_path, run_cli):
         "inputs": [str(image), str(missing)],
     }
     progress = [e for e in events if e["event"] == "progress" and e["input"] == str(image)]
-    assert list(dict.fromkeys(event["stage"] for event in progress)) == list(STAGE_WEIGHTS)
+    assert list(dict.fromkeys(event["stage"] for event in progress)) == STAGES
     fractions = [event["fraction"] for event in progress]
     assert fractions == sorted(fractions)
     assert fractions[-1] == 1.0
@@ -174,10 +188,10 @@ def test_json_lines_of_two_inputs(coarse_bundle, tmp_path, run_cli):
     result = events[kinds.index("result")]
     assert result["input"] == str(image)
     assert result["count"] == 1
-    assert set(result["paths"]) == {"labels", "table", "document", "picture"}
+    assert set(result["paths"]) == {"labels", "table", "summary", "document", "picture"}
     assert all(Path(path).is_file() for path in result["paths"].values())
     assert result["model_id"] == coarse_bundle.id
-    assert list(result["stage_seconds"]) == list(STAGE_WEIGHTS)
+    assert list(result["stage_seconds"]) == STAGES
     warnings = [event for event in events if event["event"] == "warning"]
     assert all(w["input"] == str(image) and w["code"] and w["message"] for w in warnings)
     assert kinds.index("result") > max(kinds.index("warning"), kinds.index("progress"))
@@ -197,11 +211,11 @@ def test_a_folder_and_the_places_of_its_results(coarse_bundle, tmp_path, capsys)
         head(study / name / "swi.nii.gz")
     head(study / "sub-02" / "swi_mask.nii.gz")
     arguments = ["detect", str(study), "-o", str(out), "--model", str(coarse_bundle.root)]
-    arguments += ["--save-segmentation", "--skip-existing"]
+    arguments += ["--save-segmentation", "--skip-existing", "--anatomy", "none"]
     assert main(arguments) == 0
     assert capsys.readouterr().err.splitlines()[-1] == "2 of 2 done"
     written = sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file())
-    ends = [".csv", ".json", ".png", ".seg.nrrd", "_labels.nii.gz"]
+    ends = [".csv", ".json", ".png", ".seg.nrrd", "_labels.nii.gz", "_summary.csv"]
     assert written == [
         str(Path(name) / f"swi_cmb{end}") for name in ("sub-01", "sub-02") for end in ends
     ]
@@ -224,16 +238,16 @@ def test_prints_of_libraries_do_not_mix_with_json_lines(
 ):
     real = pipeline.find_brain
 
-    def talkative(*arguments):
+    def talkative(*arguments, **keywords):
         print("I am a library that likes to talk")
-        return real(*arguments)
+        return real(*arguments, **keywords)
 
     monkeypatch.setattr(pipeline, "find_brain", talkative)
     code = main(
         [
             "detect", str(tiny_scan.image_path), "-o", str(tmp_path / "out"),
             "--brain-mask", str(tiny_scan.mask_path), "--model", str(tiny_bundle.root),
-            "--progress", "jsonl",
+            "--progress", "jsonl", "--anatomy", "none",
         ]
     )  # fmt: skip
     assert code == 0
@@ -246,12 +260,13 @@ def test_prints_of_libraries_do_not_mix_with_json_lines(
 def test_defect_is_one_line_and_its_traceback_on_request(
     progress, tiny_scan, tiny_bundle, tmp_path, capsys, monkeypatch
 ):
-    def broken(*arguments):
+    def broken(*arguments, **keywords):
         raise ZeroDivisionError("it\nbroke")
 
     monkeypatch.setattr(pipeline, "find_brain", broken)
     arguments = ["detect", str(tiny_scan.image_path), "-o", str(tmp_path / "out")]
     arguments += ["--model", str(tiny_bundle.root), "--progress", progress]
+    arguments += ["--anatomy", "none"]
     monkeypatch.delenv("CMBDETECTOR_DEBUG", raising=False)
     assert main(arguments) == 1
     shown = capsys.readouterr()
@@ -271,11 +286,12 @@ def test_defect_is_one_line_and_its_traceback_on_request(
 def test_memory_that_does_not_suffice_is_no_defect(
     tiny_scan, tiny_bundle, tmp_path, capsys, monkeypatch
 ):
-    def greedy(*arguments):
+    def greedy(*arguments, **keywords):
         raise MemoryError
 
     monkeypatch.setattr(pipeline, "find_brain", greedy)
     arguments = ["detect", str(tiny_scan.image_path), "-o", str(tmp_path / "out")]
+    arguments += ["--anatomy", "none"]
     assert main([*arguments, "--model", str(tiny_bundle.root)]) == 5
     assert "memory is not enough" in capsys.readouterr().err
 
@@ -293,7 +309,10 @@ def test_without_torch_it_says_what_to_install(tiny_scan, tiny_bundle, tmp_path)
     )
     command = [sys.executable, "-c", code, "detect", tiny_scan.image_path, "-o", tmp_path / "out"]
     run = subprocess.run(
-        [*command, "--model", tiny_bundle.root], capture_output=True, encoding="utf-8", check=False
+        [*command, "--model", tiny_bundle.root, "--anatomy", "none"],
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
     )
     assert run.returncode == 4
     assert "needs torch, not installed" in run.stderr
@@ -311,7 +330,7 @@ def test_reader_that_has_gone(progress, code, tiny_scan, tiny_bundle, tmp_path):
     command = [
         sys.executable, "-m", "CMBDetectorLib", "detect", tiny_scan.image_path,
         "-o", tmp_path / "out", "--brain-mask", tiny_scan.mask_path,
-        "--model", tiny_bundle.root, "--progress", progress,
+        "--model", tiny_bundle.root, "--progress", progress, "--anatomy", "none",
     ]  # fmt: skip
     run = subprocess.run(
         command, stdout=writing, stderr=subprocess.PIPE, encoding="utf-8", check=False

@@ -52,8 +52,10 @@ def test_json_for_programs(capsys):
     assert told["devices"][-1]["id"] == "cpu"
     assert all(found["works"] and found["problem"] is None for found in told["devices"])
     assert len(told["devices"]) == torch.cuda.device_count() + 1
-    (bundled,) = [model for model in told["models"] if model["is_default"]]
-    assert bundled["problem"] is None
+    defaults = {model["kind"]: model for model in told["models"] if model["is_default"]}
+    assert defaults["detector"]["id"] == "cmb_gre_swi_unet"
+    assert set(defaults) <= {"detector", "anatomy"}
+    assert all(model["problem"] is None for model in defaults.values())
 
 
 def test_json_of_a_device_that_does_not_compute(monkeypatch, capsys):

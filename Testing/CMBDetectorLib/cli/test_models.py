@@ -79,3 +79,20 @@ def test_add_refuses_a_model_that_is_there(tiny_bundle, user_models, capsys):
     assert shown.out == ""
     assert len(shown.err.splitlines()) == 1
     assert "'darkness' is installed already" in shown.err
+
+
+def test_anatomy_networks_are_listed_shown_verified_and_added(
+    brightness_bundle, user_models, capsys
+):
+    assert main(["models", "add", str(brightness_bundle.root)]) == 0
+    assert "added brightness 1.2.3" in capsys.readouterr().out
+    assert main(["models", "list"]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("brightness  anatomy  user") for line in shown)
+    assert any(line.startswith("darkness  detector  user") for line in shown)
+    assert main(["models", "show", "brightness"]) == 0
+    shown = capsys.readouterr().out
+    for text in ("isotropic, 1.5 mm", "thalamus, caudate", "# Brightness", "2, "):
+        assert text in shown
+    assert main(["models", "verify", "brightness"]) == 0
+    assert "brightness 1.2.3: 6 files ok" in capsys.readouterr().out

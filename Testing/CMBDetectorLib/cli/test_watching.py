@@ -106,7 +106,17 @@ def test_both_commands_that_take_long_can_watch():
 
 
 def start_detect(out: Path, scan: Path, *options: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "CMBDetectorLib", "detect", str(scan), "-o", str(out)]
+    command = [
+        sys.executable,
+        "-m",
+        "CMBDetectorLib",
+        "detect",
+        "--anatomy",
+        "none",
+        str(scan),
+        "-o",
+        str(out),
+    ]
     command += ["--progress", "jsonl", "--device", "cpu", *options]
     return subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8"
@@ -146,4 +156,4 @@ def test_a_watched_search_ends_by_itself_as_well(tiny_scan, tiny_bundle, tmp_pat
     assert process.wait(60) == 0
     assert events[-1] == {"event": "end", "done": 1, "failed": 0, "skipped": 0, "exit_code": 0}
     process.stdin.close()
-    assert len(list((tmp_path / "out").iterdir())) == 4
+    assert len(list((tmp_path / "out").iterdir())) == 5

@@ -9,6 +9,7 @@ import pytest
 from CMBDetectorLib.errors import InputError
 from CMBDetectorLib.evaluation.outcomes import Side
 from CMBDetectorLib.evaluation.sources import Source, find_source
+from CMBDetectorLib.reporting.counts import format_counts_csv
 
 POINTS = "x_ras_mm,y_ras_mm,z_ras_mm\n1,2,3\n"
 COHORT = "scan_id,x_ras_mm,y_ras_mm,z_ras_mm\nsub-1.nii.gz,1,2,3\nsub-2,1,2,3\nSUB-1,4,5,6\n"
@@ -48,6 +49,10 @@ def test_images_beside_masks_are_left_out(tmp_path):
 def test_results_of_detect_are_one_scan_each(tmp_path):
     names = ("_labels.nii.gz", ".csv", ".json", ".png", ".seg.nrrd", "_probability.nii.gz")
     touch(tmp_path, *(f"s/swi_cmb{name}" for name in names), "t/swi_cmb.csv")
+    touch(tmp_path, "s/swi_cmb_anatomy.nii.gz", "t/swi_cmb_anatomy.nii.gz")
+    for folder in "st":
+        counts = format_counts_csv("swi.nii.gz", [], anatomy="network", n_dropped=0)
+        (tmp_path / folder / "swi_cmb_summary.csv").write_text(counts, encoding="utf-8")
     for threshold in (False, True):
         source = find_source(tmp_path, "prediction", takes_probability=threshold)
         labels, table = source.scans

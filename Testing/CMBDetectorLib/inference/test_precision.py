@@ -34,10 +34,9 @@ def centers(result: DetectionResult) -> list[tuple[float, float, float]]:
 def test_lesion_list_is_that_of_fp32(device: str, precision: Precision, sample_scan: Path) -> None:
     bundle = find_bundle(None)
     volume = read_image(sample_scan).volume
-    full = detect_volume(volume, bundle, device="cpu", precision="fp32", keep_probability=True)
-    reduced = detect_volume(
-        volume, bundle, device=device, precision=precision, keep_probability=True
-    )
+    options = {"anatomy": "none", "keep_probability": True}
+    full = detect_volume(volume, bundle, device="cpu", precision="fp32", **options)
+    reduced = detect_volume(volume, bundle, device=device, precision=precision, **options)
     assert len(full.detections) > 0
     match = match_centers(centers(reduced), centers(full), tolerance_mm=SAME_PLACE_MM)
     assert match.n_false_positive == match.n_false_negative == 0

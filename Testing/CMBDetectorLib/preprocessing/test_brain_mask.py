@@ -139,6 +139,80 @@ def test_nothing_bright_is_no_brain(head):
         find_brain(head.with_array(np.zeros(SHAPE, dtype=np.float32)))
 
 
+def anatomy_of(geometry, brain):
+    """White matter, cortex with a sulcus 4 mm wide, a ventricle; scalp and orbits around."""
+    labels = np.where(ellipsoid(geometry, (0, -5, 18), (85, 101, 78)), 258, 0).astype(np.int16)
+    labels[ellipsoid(geometry, (0, -5, 20), (75, 91, 69))] = 165
+    labels[brain] = 42
+    labels[ellipsoid(geometry, (0, -5, 20), (60, 76, 56))] = 41
+    place = geometry.ijk_to_ras_mm(np.moveaxis(np.indices(geometry.shape), 0, -1))
+    labels[brain & (np.abs(place[..., 1]) < 2) & (place[..., 2] > 50)] = 24
+    labels[ellipsoid(geometry, (12, 0, 25), (8, 30, 14))] = 4
+    labels[ellipsoid(geometry, (30, 88, -14), (12, 12, 12))] = 259
+    return Volume(labels, geometry)
+
+
+def test_anatomy_takes_the_place_of_the_method(head, brain):
+    anatomy = anatomy_of(head.geometry, brain)
+    inverted = head.with_array(120 - np.minimum(head.array, 119))  # no method goes by this
+    found = find_brain(inverted, anatomy=anatomy)
+    assert found.source == "anatomy network"
+    assert found.mask.geometry == head.geometry
+    recall, _ = overlap(found.mask.array, brain)
+    assert recall > 0.999  # the sulcus and the ventricle too
+    extent = ellipsoid(head.geometry, (0, -5, 20), (66 + 4.5, 82 + 4.5, 62 + 5))
+    assert not (found.mask.array & ~extent).any()
+    rim = ellipsoid(head.geometry, (0, -5, 20), (67, 83, 63))
+    assert found.mask.array[rim].mean() > 0.98
+    named = find_brain(head, anatomy=anatomy, anatomy_source="anatomy file")
+    assert named.source == "anatomy file"
+
+
+def test_anatomy_on_other_grids_gives_the_same_brain(head, brain, axis_order):
+    fine = head.geometry.with_spacing((3.0, 3.0, 3.0))
+    anatomy = anatomy_of(fine, ellipsoid(fine, (0, -5, 20), (66, 82, 62)))
+    expected = find_brain(head, anatomy=anatomy_of(head.geometry, brain)).mask.array
+    found = find_brain(head, anatomy=anatomy.reoriented(axis_order)).mask
+    recall, size = overlap(found.array, expected)
+    assert found.geometry == head.geometry
+    assert recall > 0.97
+    assert 0.97 < size < 1.03
+
+
+def test_a_given_mask_wins_over_anatomy(head, brain):
+    given = np.zeros_like(brain)
+    given[40:60, 40:60, 20:30] = True
+    found = find_brain(head, head.with_array(given), anatomy_of(head.geometry, brain))
+    assert found.source == "user file"
+    assert np.array_equal(found.mask.array, given)
+
+
+def test_a_stripped_image_with_anatomy_is_what_is_not_zero(head, brain):
+    array = head.array * brain
+    array[30:32, 58, 22] = 0.0
+    found = find_brain(head.with_array(array), anatomy=anatomy_of(head.geometry, brain))
+    assert found.source == "zero background"
+    assert np.all(found.mask.array[array > 0])
+    assert found.mask.array[30:32, 58, 22].all()
+    assert overlap(found.mask.array, brain)[1] < 1.05
+
+
+def test_anatomy_of_a_brain_that_the_field_of_view_cuts(head, brain):
+    start, stop = (0, 0, 12), (104, 116, 36)
+    inner = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
+    part = Volume(head.array[inner], head.geometry.cropped(start, stop))
+    found = find_brain(part, anatomy=anatomy_of(part.geometry, brain[inner])).mask.array
+    assert found[brain[inner]].mean() > 0.999
+
+
+def test_anatomy_elsewhere_is_refused(head, brain):
+    affine = head.geometry.affine.copy()
+    affine[0, 3] += 1000
+    anatomy = anatomy_of(head.geometry, brain)
+    with pytest.raises(InputError, match="no brain within the image"):
+        find_brain(head, anatomy=Volume(anatomy.array, Geometry(SHAPE, affine)))
+
+
 def test_a_given_mask_is_used_as_it_is(head, brain):
     given = Volume(brain.astype(np.uint8) * 3, head.geometry)
     found = find_brain(head, given)

@@ -47,15 +47,18 @@ def test_planned_outputs_name_every_file(tmp_path: Path) -> None:
     assert [path.name for path in paths.all_paths()] == [
         "s_cmb_labels.nii.gz",
         "s_cmb.csv",
+        "s_cmb_summary.csv",
         "s_cmb.json",
         "s_cmb.png",
         "s_cmb_probability.nii.gz",
     ]
     assert not (tmp_path / "new").exists()
-    assert len(planned_outputs(Path("s.nii"), tmp_path, save_probability=False).all_paths()) == 4
+    assert len(planned_outputs(Path("s.nii"), tmp_path, save_probability=False).all_paths()) == 5
     paths = planned_outputs(Path("s.nii"), tmp_path, save_probability=False, save_segmentation=True)
     assert paths.named()["segmentation"].name == "s_cmb.seg.nrrd"
-    assert len(paths.all_paths()) == 5
+    assert len(paths.all_paths()) == 6
+    paths = planned_outputs(Path("s.nii"), tmp_path, save_probability=False, save_anatomy=True)
+    assert paths.named()["anatomy"].name == "s_cmb_anatomy.nii.gz"
 
 
 def test_segmentation_of_a_run_has_a_segment_for_each_lesion(make_result, tmp_path: Path) -> None:
@@ -149,7 +152,7 @@ def test_full_disk_during_a_real_write_names_the_final_file(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("n_moves_before", range(8))
+@pytest.mark.parametrize("n_moves_before", range(10))
 @pytest.mark.parametrize("failure", [DISK_FULL, KeyboardInterrupt()])
 def test_failure_while_moving_restores_the_earlier_results(
     make_result,

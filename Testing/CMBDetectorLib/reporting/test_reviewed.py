@@ -26,7 +26,7 @@ from CMBDetectorLib.reporting.reviewed import (
 )
 from CMBDetectorLib.reporting.reviewed_document import REVIEW_COLUMNS
 from CMBDetectorLib.reporting.tables import COLUMNS, read_csv
-from CMBDetectorLib.results import UNEXPECTED_CONTRAST, ResultWarning
+from CMBDetectorLib.results import UNEXPECTED_CONTRAST, DroppedDetection, ResultWarning
 from CMBDetectorLib.review.session import ReviewSession
 from CMBDetectorLib.volume import Volume
 
@@ -65,15 +65,17 @@ def read_json(path: Path) -> dict:
 
 def test_names_in_the_order_of_formats(tmp_path: Path) -> None:
     paths = planned_review_outputs("s", tmp_path / "new")
-    assert list(paths) == list(REVIEW_FORMATS)
+    assert list(paths) == ["table", "summary", *REVIEW_FORMATS[1:]]
     assert [path.name for path in paths.values()] == [
         "s_cmb_reviewed.csv",
+        "s_cmb_reviewed_summary.csv",
         "s_cmb_reviewed.json",
         "s_cmb_reviewed_labels.nii.gz",
         "s_cmb_reviewed.png",
         "s_cmb_reviewed.seg.nrrd",
     ]
-    assert list(planned_review_outputs("s", tmp_path, ["labels", "table"])) == ["table", "labels"]
+    some = planned_review_outputs("s", tmp_path, ["labels", "table"])
+    assert list(some) == ["table", "summary", "labels"]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -166,6 +168,21 @@ def test_document_reads_back_with_the_model_s_list_untouched(case, tmp_path: Pat
     assert review.lesions[0] == session.lesion(1)
     assert [lesion.id for lesion in review.former_lesions] == [3, 4]
     assert review.is_complete == session.is_complete
+
+
+def test_what_the_run_has_dropped_stays_in_document_and_counts(case, tmp_path: Path) -> None:
+    session, image = case
+    candidate = replace(session.model_detections[0], label=0)
+    session.dropped = (DroppedDetection(candidate, "outside the brain (orbit)"),)
+    paths = write_reviewed_outputs(session, image, "s", tmp_path, formats=("table", "document"))
+    plain = read_json(paths["document"])
+    assert [one["reason"] for one in plain["dropped"]] == ["outside the brain (orbit)"]
+    assert plain["summary"]["n_dropped"] == 1
+    assert plain["summary"]["n_lesions"] == 4
+    assert read_document(paths["document"]).dropped == session.dropped
+    with paths["summary"].open(encoding="utf-8", newline="") as file:
+        [row] = csv.DictReader(file)
+    assert (row["n_dropped"], row["n_lesions"]) == ("1", "4")
 
 
 def test_document_of_a_run_has_no_review(make_result, tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def test_added_lesion_has_no_score_and_says_so(make_session) -> None:
     content = reviewed_content(session)
     caption = content.caption(content.detections[0])
     assert caption.pill == "accepted"
-    assert caption.rows == (("place", "R DPWM"),)
+    assert caption.rows == (("place", "R DPWM"), ("MARS", "deep"))
     assert measurements(content.detections[0], 40)[0] == ("score", "none, added")
     assert content.not_assessed == "superficial siderosis, macrobleeds"
     assert draw_montage(content, image).size[0] > 1000

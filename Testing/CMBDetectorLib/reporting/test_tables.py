@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 
 from CMBDetectorLib.errors import InputError
-from CMBDetectorLib.reporting.tables import COLUMNS, format_csv, format_table, read_csv
+from CMBDetectorLib.reporting.tables import (
+    COLUMNS,
+    format_csv,
+    format_table,
+    lesion_lines,
+    read_csv,
+)
 
 CENTERS = [(10.0, 5.0, 0.0), (-12.0, -8.0, 6.0), (0.0, 15.0, -9.0)]
 
@@ -87,8 +93,8 @@ def test_terminal_table_is_aligned(make_result) -> None:
     assert text.isascii()
     lines = text.splitlines()
     assert lines[0].startswith("3 suspected microbleeds (threshold 0.5, at least 2 mm3")
-    header, *rows = lines[2:]
-    assert len(rows) == 3
+    header, *rows = lines[2:6]
+    assert lines[6:] == ["", "sizes (BOMBS): over 10 mm 3"]
     end = header.index("slice") + len("slice")
     for row, lesion in zip(rows, result.detections, strict=True):
         assert row[:end].split()[-1] == str(lesion.axial_slice)
@@ -110,3 +116,39 @@ def test_none_found_is_said_in_words_with_the_warnings_beneath(make_result) -> N
 def test_one_lesion_is_not_plural(make_result) -> None:
     result, _ = make_result(CENTERS[:1])
     assert format_table(result).startswith("1 suspected microbleed (")
+
+
+def test_places_are_in_the_table_and_read_back(make_result, tmp_path: Path) -> None:
+    result, _ = make_result(CENTERS)
+    placed = replace(
+        result.detections[0],
+        hemisphere="left",
+        region="frontal",
+        bombs_region="subcortical white matter",
+        structure="Left-Cerebral-White-Matter",
+        structure_shares=(("Left-Cerebral-White-Matter", 0.75), ("Left-Lesion", 0.25)),
+        distance_to_ventricle_mm=12.5,
+        location_confidence="low",
+        region_is_approximate=True,
+    )
+    path = tmp_path / "a_cmb.csv"
+    path.write_text(format_csv([placed, *result.detections[1:]]), encoding="utf-8", newline="")
+    found = read_csv(path)
+    for name in ("structure_shares", "distance_to_ventricle_mm", "distance_to_brain_surface_mm"):
+        assert getattr(found[0], name) == getattr(placed, name)
+    assert (found[0].location_confidence, found[0].region_is_approximate) == ("low", True)
+    assert found[1].structure_shares == ()
+    shown = lesion_lines([placed, *result.detections[1:]])
+    assert "zone (MARS)" in shown[0]
+    assert shown[1].endswith("lobar        left  frontal ~?")
+    assert [line[0] for line in shown[-2:]] == ["~", "?"]
+
+
+def test_a_table_of_a_version_without_places_is_read(make_result, tmp_path: Path) -> None:
+    result, _ = make_result(CENTERS)
+    lines = format_csv(result.detections).splitlines()
+    n_old = COLUMNS.index("flags") + 1
+    path = tmp_path / "a_cmb.csv"
+    text = "".join(",".join(line.split(",")[:n_old]) + "\r\n" for line in lines)
+    path.write_text(text, encoding="utf-8", newline="")
+    assert [lesion.label for lesion in read_csv(path)] == [1, 2, 3]

@@ -120,6 +120,49 @@ def test_comment_region_and_side(session: ReviewSession) -> None:
     assert session.lesion(3).detection.region == "thalamus"
 
 
+def test_a_reader_who_chooses_the_softwares_region_clears_its_mark(
+    session: ReviewSession, provenance: Provenance
+) -> None:
+    marks = {"location_confidence": "low", "region_is_approximate": True}
+    found = [replace(one, region="frontal", **marks) for one in session.model_detections]
+    located = ReviewSession.start(found, session.label_map, provenance=provenance)
+    before = located.lesion(1)
+    assert located.set_region([1], "frontal").lesion_ids == {1}
+    detection = located.lesion(1).detection
+    assert (detection.region, detection.location_confidence) == ("frontal", "")
+    assert not detection.region_is_approximate
+    assert located.set_region([1], "frontal").lesion_ids == set(), "it is the reader's already"
+    located.undo()
+    assert located.lesion(1) == before
+
+
+def test_a_reader_s_region_replaces_what_the_software_said_of_it(session: ReviewSession) -> None:
+    before = session.lesion(2)
+    told = replace(
+        before.detection,
+        region="frontal",
+        bombs_region="cortex/gray-white junction",
+        location_confidence="low",
+        region_is_approximate=True,
+    )
+    session = ReviewSession.start(
+        [told if d.label == 2 else d for d in session.model_detections],
+        session.label_map,
+        provenance=session.provenance,
+    )
+    session.set_hemisphere([2], "left")
+    assert session.lesion(2).detection.location_confidence == "low"
+    session.set_region([2], "parietal")
+    after = session.lesion(2).detection
+    assert after.bombs_region == "cortex/gray-white junction"
+    assert (after.location_confidence, after.region_is_approximate) == ("", False)
+    session.set_region([2], "thalamus")
+    assert session.lesion(2).detection.bombs_region == "thalamus"
+    session.set_region([2], "frontal")
+    assert session.lesion(2).detection.bombs_region == NOT_ASSESSED
+    assert session.model_detections[1] == told
+
+
 def test_added_lesion_is_measured_like_the_models_and_accepted(session: ReviewSession) -> None:
     voxels = np.array([[1, 10, 5], [2, 10, 5], [2, 11, 5], [2, 10, 5]])
     new_id, effect = session.add(voxels)
@@ -134,6 +177,30 @@ def test_added_lesion_is_measured_like_the_models_and_accepted(session: ReviewSe
     unlike = {"label": 1, "mean_probability": 0.75, "peak_probability": 0.75}
     assert replace(lesion.detection, **unlike) == expected
     assert session.label_map.array[2, 11, 5] == 6
+
+
+def test_what_the_reader_adds_is_located_where_that_is_possible(session: ReviewSession) -> None:
+    heard = []
+
+    def locate(detection, points_ras_mm):
+        heard.append(points_ras_mm)
+        return replace(detection, region="thalamus", hemisphere="left", location_confidence="low")
+
+    assert session.lesion(session.add([[0, 0, 0]])[0]).detection.region == NOT_ASSESSED
+    session.locate = locate
+    voxels = np.array([[1, 10, 5], [2, 10, 5]])
+    added, _ = session.add(voxels)
+    np.testing.assert_allclose(heard[0], session.label_map.geometry.ijk_to_ras_mm(voxels))
+    assert session.lesion(added).detection.location_confidence == "low"
+    assert session.lesion(added).origin == "reader"
+    session.undo()
+    session.redo()
+    assert session.lesion(added).detection.hemisphere == "left"
+    session.set_region([added], "insula")
+    session.redraw({added: voxels[:1], 40: [[0, 0, 1]]})
+    assert session.lesion(added).detection.region == "insula", "the reader's own word stands"
+    assert session.lesion(40).detection.region == "thalamus"
+    assert len(heard) == 2
 
 
 def test_added_lesion_leaves_others_their_voxels(session: ReviewSession) -> None:

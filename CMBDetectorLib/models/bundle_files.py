@@ -1,0 +1,191 @@
+"""The files of a model bundle of any kind, checked when read and written whole or not at all.
+
+::
+
+    <id>/
+      configs/metadata.json     MONAI's keys, and ours under "cmbdetector"
+      configs/inference.json    "network_def": the network as plain JSON
+      models/member_1.safetensors ...
+      docs/README.md            model card
+      LICENSE
+      SHA256SUMS                every file but itself; check with: sha256sum -c SHA256SUMS
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+
+from CMBDetectorLib.errors import ModelError
+from CMBDetectorLib.models.checksums import safe_relative_path, verify_sums, write_sums
+from CMBDetectorLib.models.description import OUR_KEY
+from CMBDetectorLib.models.json_fields import JsonObject, read_json_object, refuse_expressions
+from CMBDetectorLib.models.weights import read_weights_header, write_weights
+
+METADATA_NAME = "configs/metadata.json"
+INFERENCE_NAME = "configs/inference.json"
+CARD_NAME = "docs/README.md"
+LICENSE_NAME = "LICENSE"
+_REQUIRED_NAMES = (METADATA_NAME, INFERENCE_NAME, CARD_NAME, LICENSE_NAME)
+
+Weights = Mapping[str, npt.NDArray[Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckedFiles:
+    """A bundle's files after they have been checked.
+
+    Attributes
+    ----------
+    root
+        The bundle's folder.
+    members
+        Weights of each member of the ensemble.
+    sha256
+        Hash of every file, by its path relative to ``root`` with forward slashes.
+    metadata
+        The whole of ``configs/metadata.json``.
+    """
+
+    root: Path
+    members: tuple[Path, ...]
+    sha256: Mapping[str, str]
+    metadata: Mapping[str, Any]
+
+    @property
+    def card(self) -> Path:
+        """The model card, Markdown."""
+        return self.root / CARD_NAME
+
+
+@dataclass(frozen=True)
+class Configurations:
+    """The two configuration files of a bundle whose hashes are right."""
+
+    metadata: JsonObject
+    inference: JsonObject
+    sha256: Mapping[str, str]
+
+
+def read_configurations(root: Path) -> Configurations:
+    """Check every file against its hash and read the configuration files.
+
+    Raises
+    ------
+    ModelError
+        If the folder is not a bundle; a file is missing, changed or not listed in SHA256SUMS; or
+        a configuration is not JSON, or holds expressions.
+    """
+    if not root.is_dir():
+        raise ModelError(f"{root}: not a folder; a model bundle is a folder with SHA256SUMS")
+    sha256 = verify_sums(root)
+    for name in _REQUIRED_NAMES:
+        if name not in sha256:
+            raise ModelError(f"{root}: {name} is missing; get the model again")
+    metadata = read_json_object(root / METADATA_NAME)
+    inference = read_json_object(root / INFERENCE_NAME)
+    refuse_expressions(metadata)
+    refuse_expressions(inference)
+    return Configurations(metadata, inference, sha256)
+
+
+def checked_files(root: Path, read: Configurations) -> dict[str, Any]:
+    """The fields of :class:`CheckedFiles`, after a look at each member's header.
+
+    Raises
+    ------
+    ModelError
+        If a member is missing, lies outside the bundle, or is not a safetensors file.
+    """
+    members = _member_paths(root, read.metadata.child(OUR_KEY), read.sha256)
+    for member in members:
+        read_weights_header(member)
+    return {
+        "root": root,
+        "members": members,
+        "sha256": read.sha256,
+        "metadata": dict(read.metadata.data),
+    }
+
+
+def write_files(
+    root: Path,
+    members: Sequence[Weights],
+    *,
+    metadata_of: Callable[[list[str]], dict[str, Any]],
+    network_def: Mapping[str, Any],
+    model_card: str,
+    license_text: str,
+    overwrite: bool,
+    check: Callable[[Path], object],
+) -> None:
+    """Write a bundle, whole or not at all.
+
+    Parameters
+    ----------
+    metadata_of
+        Makes the content of ``configs/metadata.json`` from the members' paths in the bundle.
+    check
+        Called with the folder of the finished bundle before that gets its name; refuses it by
+        raising ModelError.
+
+    Raises
+    ------
+    ModelError
+        If the folder exists and ``overwrite`` is not given, it cannot be written, or ``check``
+        refuses it.
+    """
+    if not members:
+        raise ModelError(f"{root}: a bundle needs at least one member")
+    if root.exists() and not overwrite:
+        raise ModelError(f"{root}: exists already; remove it or choose another folder")
+    try:
+        root.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{root.name}-", dir=root.parent) as scratch:
+            draft = Path(scratch) / root.name
+            names = _write_members(draft, members)
+            _write_json(draft / METADATA_NAME, metadata_of(names))
+            _write_json(draft / INFERENCE_NAME, {"network_def": dict(network_def)})
+            _write_text(draft / CARD_NAME, model_card)
+            _write_text(draft / LICENSE_NAME, license_text)
+            write_sums(draft)
+            check(draft)
+            if root.exists():
+                root.replace(Path(scratch) / "replaced")
+            draft.replace(root)
+    except OSError as error:
+        raise ModelError(f"{root}: cannot be written ({error.strerror})") from error
+
+
+def _write_members(root: Path, members: Sequence[Weights]) -> list[str]:
+    for folder in ("configs", "models", "docs"):
+        (root / folder).mkdir(parents=True)
+    names = [f"models/member_{number}.safetensors" for number in range(1, len(members) + 1)]
+    for name, tensors in zip(names, members, strict=True):
+        write_weights(tensors, root / name)
+    return names
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    _write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _write_text(path: Path, content: str) -> None:
+    path.write_text(content, encoding="utf-8", newline="\n")
+
+
+def _member_paths(root: Path, ours: JsonObject, sha256: Mapping[str, str]) -> tuple[Path, ...]:
+    names = ours.texts("members")
+    for name in names:
+        path = safe_relative_path(name, ours.path)
+        if path.suffix != ".safetensors":
+            raise ours.error("members", name, "files called .safetensors")
+        if name not in sha256:
+            raise ModelError(f"{root / name}: this member is missing; get the model again")
+    return tuple(root / name for name in names)
