@@ -34,6 +34,7 @@ from CMBDetectorLib.results import (
     DroppedDetection,
     ResultWarning,
 )
+from CMBDetectorLib.settings import AnatomyChoice
 from CMBDetectorLib.volume import Volume
 
 if TYPE_CHECKING:
@@ -74,6 +75,11 @@ class Anatomy:
 
 NO_ANATOMY = Anatomy()
 NO_NETWORK = Anatomy(record=AnatomyRecord(name=NO_ANATOMY_NETWORK))
+
+
+def can_have_anatomy(choice: AnatomyChoice | Path) -> bool:
+    """Whether a run with this choice of anatomy may have one: a file, or a network to find it."""
+    return isinstance(choice, Path) or (choice == "auto" and is_installed(DEFAULT_ANATOMY_ID))
 
 
 def load_anatomy_model() -> AnatomyBundle | None:

@@ -18,7 +18,7 @@ from CMBDetectorLib.anatomical_map import (
     place_lesions,
     read_anatomy,
 )
-from CMBDetectorLib.errors import InputError, ModelError
+from CMBDetectorLib.errors import InputError
 from CMBDetectorLib.io.reading import read_image, read_mask
 from CMBDetectorLib.models.library import find_bundle
 from CMBDetectorLib.postprocessing.lesions import find_lesions
@@ -35,7 +35,7 @@ from CMBDetectorLib.preprocessing.resample import resample
 from CMBDetectorLib.progress import CancelToken, ProgressCallback, ProgressReporter
 from CMBDetectorLib.provenance import InputRecord, array_sha256, describe_run, timestamp
 from CMBDetectorLib.reporting.outputs import planned_outputs, write_outputs
-from CMBDetectorLib.results import NO_ANATOMY_NETWORK, DetectionResult, ResultWarning
+from CMBDetectorLib.results import DetectionResult, ResultWarning
 from CMBDetectorLib.settings import AnatomyChoice, DetectionRequest, Precision
 from CMBDetectorLib.volume import Volume
 
@@ -152,7 +152,8 @@ def detect(
             request.output_dir,
             save_probability=request.save_probability,
             save_segmentation=request.save_segmentation,
-            save_anatomy=request.save_anatomy,
+            save_anatomy=request.save_anatomy
+            and (request.anatomy != "auto" or anatomy_bundle is not None),
         )
         check_outputs(paths.all_paths(), overwrite=request.overwrite)
     bundle = bundle or find_bundle(request.model)
@@ -215,13 +216,7 @@ def _anatomy_bundle(request: DetectionRequest, given: AnatomyBundle | None) -> A
     """The network that is to find the anatomy; None where none is asked for, or there is none."""
     if request.anatomy != "auto":
         return None
-    bundle = given or load_anatomy_model()
-    if bundle is None and request.save_anatomy:
-        raise ModelError(
-            f"{NO_ANATOMY_NETWORK}, so there is no anatomy to save; give a label map (--anatomy "
-            "FILE), or leave out --save-anatomy"
-        )
-    return bundle
+    return given or load_anatomy_model()
 
 
 def _stage_weights(anatomy_bundle: AnatomyBundle | None) -> dict[str, float]:

@@ -69,7 +69,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     add("--save-probability", action="store_true", help="write the probability map as well")
     add("--save-segmentation", action="store_true", help="write a segmentation for 3D Slicer too")
-    add("--save-anatomy", action="store_true", help="write the anatomical label map as well")
+    add(
+        "--save-anatomy",
+        action="store_true",
+        help="write the anatomical label map, if there is one",
+    )
     add_options(parser)
     existing = parser.add_mutually_exclusive_group()
     existing.add_argument("--overwrite", action="store_true", help="replace existing results")
@@ -202,6 +206,7 @@ def _run_one(
 
 
 def _plan_jobs(scans: Sequence[ScanInput], arguments: argparse.Namespace) -> list[Job]:
+    from CMBDetectorLib.anatomical_map import can_have_anatomy
     from CMBDetectorLib.reporting.outputs import planned_outputs
 
     refuse_shared_files(arguments, len(scans))
@@ -214,7 +219,7 @@ def _plan_jobs(scans: Sequence[ScanInput], arguments: argparse.Namespace) -> lis
             arguments.output_dir / scan.subfolder,
             save_probability=arguments.save_probability,
             save_segmentation=arguments.save_segmentation,
-            save_anatomy=arguments.save_anatomy,
+            save_anatomy=arguments.save_anatomy and can_have_anatomy(arguments.anatomy),
         ).named()
         for file in outputs.values():
             # Compared without case, as the file systems of macOS and Windows do.

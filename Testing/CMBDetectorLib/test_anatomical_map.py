@@ -16,7 +16,12 @@ import numpy as np
 import pytest
 from brightness_model import write_brightness_bundle
 
-from CMBDetectorLib.anatomical_map import Anatomy, load_anatomy_model, place_lesions
+from CMBDetectorLib.anatomical_map import (
+    Anatomy,
+    can_have_anatomy,
+    load_anatomy_model,
+    place_lesions,
+)
 from CMBDetectorLib.cli import main
 from CMBDetectorLib.errors import InputError, ModelError, UsageError
 from CMBDetectorLib.geometry import Geometry
@@ -354,10 +359,16 @@ def test_a_scan_of_no_head_is_searched_and_nothing_is_placed(
     assert (tmp_path / "out" / "scan_cmb_anatomy.nii.gz").is_file()
 
 
-def test_without_the_network_it_says_what_to_do(monkeypatch, tmp_path: Path) -> None:
+def test_without_the_network_there_is_none(monkeypatch, tmp_path: Path) -> None:
     from CMBDetectorLib.models import library
 
     monkeypatch.setattr(library, "bundled_folder", lambda: tmp_path / "none")
-    monkeypatch.setenv("CMBDETECTOR_MODELS", str(tmp_path / "none"))
+    monkeypatch.setenv("CMBDETECTOR_MODELS", str(tmp_path / "models"))
+    assert load_anatomy_model() is None
+    assert not can_have_anatomy("auto")
+    (tmp_path / "models" / "head_anatomy_unet").mkdir(parents=True)
+    assert can_have_anatomy("auto")
     with pytest.raises(ModelError, match=r"install CMBDetector again, or .*--anatomy none"):
         load_anatomy_model()
+    assert can_have_anatomy(tmp_path / "aseg.nii.gz")
+    assert not can_have_anatomy("none")
