@@ -45,10 +45,9 @@ class Budget:
     def spent(self, step: int, elapsed_s: float) -> float:
         """Share of the budget that is used up, 0 to 1; the learning rate follows it."""
         shares = [0.0]
-        if self.steps is not None:
-            shares.append(step / self.steps)
-        if self.seconds is not None:
-            shares.append(elapsed_s / self.seconds)
+        for used, given in ((step, self.steps), (elapsed_s, self.seconds)):
+            if given is not None:
+                shares.append(used / given if given > 0 else 1.0)
         return min(1.0, max(shares))
 
 

@@ -3,16 +3,26 @@
 The atlas holds how often each class was found at each place of an average head. It is looked up
 through an affine map of the image to the atlas's frame, joins the image as further channels, and
 its logarithm is added to the network's answer: the network learns what is different in this head.
+
+The network works on cells of 2 x 2 x 2 voxels, whose values are channels of one cell: at an eighth
+of the places, as detailed in what it is given and in what it answers.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
-import torch.nn.functional as nnf
+from monai.networks.utils import pixelshuffle, pixelunshuffle
 from torch import Tensor, nn
 
-from CMBDetectorLib.anatomy.alignment import ATLAS_SPACING_MM
+from CMBDetectorLib.inference.atlas_lookup import displaced, look_up, places, with_background
+from CMBDetectorLib.inference.deformation import FRAME_MM
+from CMBDetectorLib.inference.evenness import evened
+from CMBDetectorLib.inference.likelihood import intensity_bins, log_likelihoods
 
+CELL = 2
+"""Voxels of a cell along each axis."""
 _FLOOR = 1e-2
 _SIDE_MM = 4.0
 _SURE_SIDE = 5.0
@@ -25,8 +35,8 @@ class AtlasGuidedNetwork(nn.Module):
     Parameters
     ----------
     network
-        Takes the image, the classes' probabilities and 3 coordinates as channels; gives
-        ``N_CHANNELS``.
+        Takes the image's voxels, the classes' probabilities and 3 coordinates as channels of a
+        cell; gives ``N_CHANNELS`` for each of the cell's voxels.
     atlas
         Probability of each class times 255, uint8, (classes, x, y, z).
     """
@@ -38,7 +48,9 @@ class AtlasGuidedNetwork(nn.Module):
         self.network = network
         self.register_buffer("atlas", atlas)
 
-    def forward(self, images: Tensor, to_atlas_mm: Tensor) -> Tensor:
+    def forward(
+        self, images: Tensor, to_atlas_mm: Tensor, displacement_mm: Tensor | None = None
+    ) -> Tensor:
         """Logits of the classes and of the right side, ``(1, N_CHANNELS, x, y, z)``.
 
         Parameters
@@ -47,48 +59,65 @@ class AtlasGuidedNetwork(nn.Module):
             ``(1, 1, x, y, z)``, scaled, sides multiples of 16.
         to_atlas_mm
             From voxel indices of the image to millimeters of the atlas's frame, (4, 4), float32.
+        displacement_mm
+            Moves the places in the frame further, see
+            :func:`~CMBDetectorLib.inference.deformation.bend_atlas`.
         """
-        place_mm = _places(images.shape[2:], to_atlas_mm)
-        expected = self._expected(place_mm).to(images.dtype)
-        coordinates = (place_mm / _COORDINATE_MM).clamp(-2, 2)[None].to(images.dtype)
-        features = torch.cat([images, expected, coordinates], dim=1)
+        in_cells = self.in_cells(images, to_atlas_mm, displacement_mm)
+        return pixelshuffle(in_cells.flatten(1, 2), 3, CELL)
+
+    def in_cells(
+        self,
+        images: Tensor,
+        to_atlas_mm: Tensor,
+        displacement_mm: Tensor | None = None,
+        voxels: Sequence[int] = range(CELL**3),
+    ) -> Tensor:
+        """The same for some voxels of each cell, ``(1, N_CHANNELS, voxels, x/2, y/2, z/2)``."""
+        cells = pixelunshuffle(images, 3, CELL)
+        place_mm = places_of_cells(cells.shape[2:], to_atlas_mm)
+        if displacement_mm is not None:
+            place_mm = displaced(place_mm, displacement_mm, FRAME_MM.to(place_mm.device))
+        expected = with_background(look_up(self.shares(), place_mm))[None]
+        chosen = list(voxels)
+        with torch.no_grad():
+            bins = bins_of_cells(images, to_atlas_mm)
+            gain, found = log_likelihoods(bins[[0, -1]], expected[0].flatten(1))
+            prior = (expected[0].flatten(1) + _FLOOR).log()[:, None] + gain[:, bins[chosen]]
+        coordinates = (place_mm / _COORDINATE_MM).clamp(-2, 2)[None]
+        given = [expected, found.view_as(expected), coordinates]
+        features = torch.cat([cells, *(one.to(images.dtype) for one in given)], dim=1)
         if features.device.type in {"cpu", "cuda"}:
             features = features.contiguous(memory_format=torch.channels_last_3d)
-        logits: Tensor = self.network(features)
-        side = (place_mm[:1] / _SIDE_MM).clamp(-_SURE_SIDE, _SURE_SIDE)[None].to(images.dtype)
-        return logits + torch.cat([(expected + _FLOOR).log(), side], dim=1)
-
-    def expectation(self, shape: tuple[int, ...], to_atlas_mm: Tensor) -> tuple[Tensor, Tensor]:
-        """What the atlas expects at the voxels of an image: classes, and the right side.
-
-        Probabilities, (1, classes, x, y, z) and (1, 1, x, y, z).
-        """
-        place_mm = _places(torch.Size(shape), to_atlas_mm)
+        answer: Tensor = self.network(features).unflatten(1, (-1, CELL**3))[:, :, chosen]
         side = (place_mm[:1] / _SIDE_MM).clamp(-_SURE_SIDE, _SURE_SIDE)[None]
-        return self._expected(place_mm), side.sigmoid()
+        sides = side[:, :, None].expand_as(answer[:, -1:])
+        known = torch.cat([prior.view_as(answer[:, :-1]), sides], dim=1)
+        return answer + known.to(answer.dtype)
 
-    def _expected(self, place_mm: Tensor) -> Tensor:
-        """Probability of each class at places (3, x, y, z); beyond the atlas all is background."""
-        size = torch.tensor(self.atlas.shape[1:], device=place_mm.device, dtype=place_mm.dtype)
-        grid = 2 * place_mm / (ATLAS_SPACING_MM * size.view(3, 1, 1, 1))
-        found = nnf.grid_sample(
-            self.atlas[None].to(place_mm.dtype) / 255,
-            grid.permute(1, 2, 3, 0).flip(-1)[None],
-            mode="bilinear",
-            padding_mode="zeros",
-            align_corners=False,
-        )
-        rest = (1 - found.sum(dim=1, keepdim=True)).clamp(min=0)
-        return torch.cat([found[:, :1] + rest, found[:, 1:]], dim=1)
+    def expectation(self, shape: tuple[int, ...], to_atlas_mm: Tensor) -> Tensor:
+        """Probability of each class at the voxels of an image, by the atlas, (classes, x, y, z)."""
+        return with_background(look_up(self.shares(), places(shape, to_atlas_mm)))
+
+    def shares(self) -> Tensor:
+        """The atlas as probabilities, float32."""
+        return self.atlas.float() / 255
 
 
-def _places(shape: torch.Size, to_atlas_mm: Tensor) -> Tensor:
-    """Where the voxels of an image lie in the atlas's frame, (3, x, y, z)."""
-    matrix = to_atlas_mm.float()
-    result = matrix[:3, 3].view(3, 1, 1, 1)
-    for axis in range(3):
-        number = torch.arange(shape[axis], device=matrix.device, dtype=matrix.dtype)
-        along = [1, 1, 1]
-        along[axis] = -1
-        result = result + matrix[:3, axis].view(3, 1, 1, 1) * number.view(1, *along)
+def places_of_cells(shape: tuple[int, ...], to_atlas_mm: Tensor) -> Tensor:
+    """Where the middles of an image's cells lie in the atlas's frame, (3, x / 2, y / 2, z / 2)."""
+    return places(shape, to_atlas_mm @ _cell_to_voxel(to_atlas_mm))
+
+
+def bins_of_cells(images: Tensor, to_atlas_mm: Tensor) -> Tensor:
+    """Intensity bins of the voxels of each cell, the receive profile taken out, (8, cells)."""
+    spacing_mm = float(to_atlas_mm[:3, :3].det().abs()) ** (1 / 3)
+    even = evened(images[0, 0].float(), spacing_mm)
+    return intensity_bins(pixelunshuffle(even[None, None], 3, CELL)[0]).flatten(1)
+
+
+def _cell_to_voxel(like: Tensor) -> Tensor:
+    """From indices of cells to indices of voxels, at the middle of the cell, (4, 4)."""
+    result = torch.diag(torch.tensor([CELL] * 3 + [1], dtype=like.dtype, device=like.device))
+    result[:3, 3] = (CELL - 1) / 2
     return result

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as nnf
 from torch import Tensor
 
 from CMBDetectorLib.anatomy.parcellation import CLASSES, values_of
 from CMBDetectorLib.anatomy.topology import clean_parcellation
 from CMBDetectorLib.errors import DeviceError
-from CMBDetectorLib.inference.atlas_guided import AtlasGuidedNetwork
-from CMBDetectorLib.inference.blocks import Block, content_box, plan_blocks
+from CMBDetectorLib.inference.atlas_guided import (
+    CELL,
+    AtlasGuidedNetwork,
+    bins_of_cells,
+    places_of_cells,
+)
+from CMBDetectorLib.inference.blocks import Block, Box, content_box, plan_blocks
+from CMBDetectorLib.inference.deformation import bend_atlas
 from CMBDetectorLib.inference.device import DTYPES, ComputeDevice
 from CMBDetectorLib.inference.ensemble import is_out_of_memory
-from CMBDetectorLib.inference.head_alignment import align_head, by_side
+from CMBDetectorLib.inference.intensity_alignment import align_by_intensities
 from CMBDetectorLib.models.anatomy_bundle import AnatomyBundle
 from CMBDetectorLib.models.networks import load_atlas, load_member
 from CMBDetectorLib.preprocessing.anatomy_input import prepare_for_anatomy
@@ -35,6 +41,21 @@ _MARGIN_MM = 15.0
 _LARGEST_BLOCKS_MM = (240.0, 192.0, 144.0)
 _OVERLAP_MM = 48.0
 _SLAB_ROWS = 16
+_LOOK_MM = 6.0
+_LIKELY = 0.05
+_FIRST_INSIDE = [one.name for one in CLASSES].index("cerebrospinal fluid")
+
+
+@dataclass(frozen=True, eq=False)
+class _Place:
+    """How an image lies in the atlas's frame: an affine map, and what the atlas is bent by."""
+
+    to_atlas_mm: Matrix
+    displacement_mm: Tensor
+
+    def of(self, box: Box) -> _Place:
+        """The same for a part of the image."""
+        return replace(self, to_atlas_mm=self.to_atlas_mm @ _from_start(box))
 
 
 def parcellate(
@@ -103,9 +124,19 @@ def _label(
         try:
             network = load_guided(bundle, compute)
             reporter.update(0.05, "finding the head")
-            to_atlas_mm = _align(content, bundle.spacing_mm, network, compute)
-            blocks = plan_blocks(content.shape, longest, overlap)
-            return _label_blocks(content, blocks, to_atlas_mm, network, compute, reporter=reporter)
+            to_atlas_mm = align_by_intensities(content, bundle.spacing_mm, network.shares())
+            box = _brain_box(content.shape, bundle.spacing_mm, to_atlas_mm, network)
+            near, near_to_atlas_mm = content[box], to_atlas_mm @ _from_start(box)
+            reporter.update(0.25, "fitting the atlas")
+            displacement_mm = _bend(near, near_to_atlas_mm, network, compute)
+            place = _Place(near_to_atlas_mm, displacement_mm)
+            blocks = plan_blocks(near.shape, longest, overlap)
+            classes = np.zeros(content.shape, dtype=np.uint8)
+            right = np.zeros(content.shape, dtype=np.bool_)
+            classes[box], right[box] = _label_blocks(
+                near, blocks, place, network, compute, reporter=reporter
+            )
+            return classes, right
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -118,29 +149,42 @@ def _label(
     ) from problem
 
 
-def _align(
-    content: FloatArray, spacing_mm: float, network: AtlasGuidedNetwork, compute: ComputeDevice
-) -> Matrix:
-    """How the head lies in the atlas's frame, found at half of the resolution."""
-    coarse = nnf.avg_pool3d(torch.from_numpy(_padded(content, 2))[None, None], 2)[0, 0].numpy()
-    i, j, k = coarse.shape
+def _bend(
+    content: FloatArray, to_atlas_mm: Matrix, network: AtlasGuidedNetwork, compute: ComputeDevice
+) -> Tensor:
+    """How the atlas is bent to the head: the displacement at its knots."""
+    images = torch.from_numpy(_padded(content, CELL))[None, None].to(compute.device)
+    matrix = _tensor(to_atlas_mm, compute)
+    shape = tuple(length // CELL for length in images.shape[2:])
+    place_mm = places_of_cells(shape, matrix).flatten(1)
+    bins = bins_of_cells(images, matrix)[[0, -1]]
+    return bend_atlas(bins, place_mm, network.shares())
 
-    def probabilities(to_atlas_mm: Matrix) -> tuple[Tensor, Tensor]:
-        with torch.inference_mode():
-            logits = _logits(coarse, to_atlas_mm, network, compute)[..., :i, :j, :k]
-            found = by_side(logits[:, :-1].float().softmax(dim=1), logits[:, -1:].float().sigmoid())
-            expected, side = network.expectation(coarse.shape, _tensor(to_atlas_mm, compute))
-            return found, by_side(expected, side)
 
-    to_coarse = np.diag([0.5, 0.5, 0.5, 1.0])
-    to_coarse[:3, 3] = -0.25
-    return np.asarray(align_head(coarse.shape, 2 * spacing_mm, probabilities) @ to_coarse)
+def _brain_box(
+    shape: tuple[int, ...], spacing_mm: float, to_atlas_mm: Matrix, network: AtlasGuidedNetwork
+) -> Box:
+    """Where the atlas has the brain, with a margin: what is farther away is background."""
+    step = round(_LOOK_MM / spacing_mm)
+    from_steps = np.diag([step] * 3 + [1.0])
+    from_steps[:3, 3] = (step - 1) / 2
+    looked = tuple(-(-length // step) for length in shape)
+    matrix = torch.from_numpy((to_atlas_mm @ from_steps).astype(np.float32))
+    expected = network.expectation(looked, matrix.to(network.atlas.device))
+    inside = (expected[_FIRST_INSIDE:].sum(dim=0) > _LIKELY).cpu().numpy()
+    margin = round(_MARGIN_MM / spacing_mm)
+    box = []
+    for axis, length in enumerate(shape):
+        used = np.flatnonzero(inside.any(axis=tuple(other for other in range(3) if other != axis)))
+        low, high = (step * used[0], step * (used[-1] + 1)) if used.size else (0, length)
+        box.append(slice(max(0, int(low) - margin), min(length, int(high) + margin)))
+    return box[0], box[1], box[2]
 
 
 def _label_blocks(
     content: FloatArray,
     blocks: list[Block],
-    to_atlas_mm: Matrix,
+    place: _Place,
     network: AtlasGuidedNetwork,
     compute: ComputeDevice,
     *,
@@ -153,32 +197,37 @@ def _label_blocks(
         if len(blocks) > 1:
             message += f", part {number + 1} of {len(blocks)}"
         reporter.update(0.4 + 0.5 * number / len(blocks), message)
-        start = np.eye(4)
-        start[:3, 3] = [along.start for along in block.whole]
-        found, sides = _run(content[block.whole], to_atlas_mm @ start, network, compute)
+        found, sides = _run(content[block.whole], place.of(block.whole), network, compute)
         classes[block.kept] = found[block.kept_in_whole]
         right[block.kept] = sides[block.kept_in_whole]
     return classes, right
 
 
+def _from_start(box: Box) -> Matrix:
+    """From voxel indices in a box to those of the whole, (4, 4)."""
+    result = np.eye(4)
+    result[:3, 3] = [along.start for along in box]
+    return result
+
+
 def _run(
-    part: FloatArray, to_atlas_mm: Matrix, network: AtlasGuidedNetwork, compute: ComputeDevice
+    part: FloatArray, place: _Place, network: AtlasGuidedNetwork, compute: ComputeDevice
 ) -> tuple[ClassArray, BoolArray]:
     """Class and side of every voxel of one block."""
     i, j, k = part.shape
     with torch.inference_mode():
-        logits = _logits(part, to_atlas_mm, network, compute)[0]
+        logits = _logits(part, place, network, compute)[0]
         classes, right = _best(logits)
     return classes[:i, :j, :k], right[:i, :j, :k]
 
 
 def _logits(
-    part: FloatArray, to_atlas_mm: Matrix, network: AtlasGuidedNetwork, compute: ComputeDevice
+    part: FloatArray, place: _Place, network: AtlasGuidedNetwork, compute: ComputeDevice
 ) -> Tensor:
     """Of an image that is padded to what the network takes."""
     padded = torch.from_numpy(_padded(part, _UNIT_VOXELS))[None, None]
     images = padded.to(compute.device, DTYPES[compute.precision])
-    logits: Tensor = network(images, _tensor(to_atlas_mm, compute))
+    logits: Tensor = network(images, _tensor(place.to_atlas_mm, compute), place.displacement_mm)
     if not math.isfinite(float(logits.sum(dtype=torch.float32))):
         raise DeviceError(
             f"{compute.name}: the anatomy network gave values that are not finite in "

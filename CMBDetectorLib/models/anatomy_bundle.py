@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from CMBDetectorLib.anatomy.alignment import ATLAS_SHAPE
 from CMBDetectorLib.anatomy.parcellation import CLASSES, N_CHANNELS
+from CMBDetectorLib.errors import ModelError
 from CMBDetectorLib.models.bundle_files import (
     CheckedFiles,
     Weights,
@@ -31,9 +33,12 @@ from CMBDetectorLib.models.json_fields import JsonObject
 
 CLASS_NAMES = tuple(one.name for one in CLASSES)
 COORDINATES = ("right", "anterior", "superior")
+CELL_VOXELS = 8
+"""The network's places are cells of 2 x 2 x 2 voxels, see ``inference.atlas_guided``."""
 INPUT_CHANNELS = (
-    "image",
+    *(f"image, voxel {number} of the cell" for number in range(CELL_VOXELS)),
     *(f"atlas: {name}" for name in CLASS_NAMES),
+    *(f"atlas and intensity: {name}" for name in CLASS_NAMES),
     *(f"{axis} in the atlas, 100 mm" for axis in COORDINATES),
 )
 ATLAS_TENSOR = "atlas"
@@ -108,10 +113,16 @@ def write_anatomy_bundle(
     ------
     ModelError
         If the folder exists and ``overwrite`` is not given, it cannot be written, the weights are
-        not those of the network, or :func:`load_anatomy_bundle` would not accept the result.
+        not those of the network, the atlas is of another shape, or :func:`load_anatomy_bundle`
+        would not accept the result.
     """
     from CMBDetectorLib.models.networks import without_repeated_names
 
+    expected = (len(manifest.classes), *ATLAS_SHAPE)
+    if atlas.dtype != np.uint8 or atlas.shape != expected:
+        raise ModelError(
+            f"the atlas is {atlas.dtype} of shape {atlas.shape}, expected uint8 of shape {expected}"
+        )
     write_files(
         root,
         [without_repeated_names(manifest.network_def, weights), {ATLAS_TENSOR: atlas}],
@@ -127,8 +138,12 @@ def write_anatomy_bundle(
 
 def anatomy_metadata(manifest: AnatomyManifest, members: list[str]) -> dict[str, Any]:
     """The content of ``configs/metadata.json``."""
-    names = (*manifest.classes, "right side")
-    spatial = {"spatial_shape": ["16*n", "16*n", "16*n"], "dtype": "float32"}
+    names = [
+        f"{name}, voxel {number} of the cell"
+        for name in (*manifest.classes, "right side")
+        for number in range(CELL_VOXELS)
+    ]
+    spatial = {"spatial_shape": ["8*n", "8*n", "8*n"], "dtype": "float32"}
     data_format = {
         "inputs": {
             "image": {
@@ -146,7 +161,7 @@ def anatomy_metadata(manifest: AnatomyManifest, members: list[str]) -> dict[str,
             "pred": {
                 "type": "image",
                 "format": "segmentation",
-                "num_channels": N_CHANNELS,
+                "num_channels": len(names),
                 **spatial,
                 "value_range": [],
                 "is_patch_data": False,
@@ -180,7 +195,7 @@ def parse_anatomy_manifest(metadata: JsonObject, inference: JsonObject) -> Anato
     if classes != CLASS_NAMES:
         raise ours.error("classes", list(classes), f"the {len(CLASS_NAMES)} of this version")
     network_def = inference.child("network_def")
-    expected = {"in_channels": len(INPUT_CHANNELS), "out_channels": N_CHANNELS}
+    expected = {"in_channels": len(INPUT_CHANNELS), "out_channels": CELL_VOXELS * N_CHANNELS}
     for key, number in expected.items():
         if network_def.data[key] != number:
             raise network_def.error(key, network_def.data[key], str(number))

@@ -134,11 +134,6 @@ def format_table(result: DetectionResult) -> str:
         lines += ["", *lesion_lines(result.detections)]
     if counted := result_lines(result):
         lines += ["", *counted]
-    if result.detections and result.provenance.anatomy_name == NO_ANATOMY_NETWORK:
-        lines += [
-            "",
-            f"Regions are not assessed: {NO_ANATOMY_NETWORK} (a label map: --anatomy FILE)",
-        ]
     if result.warnings:
         lines += ["", f"{_count(len(result.warnings), 'warning')}; read the result with care:"]
         lines += [f"  ! {warning.message}" for warning in result.warnings]
@@ -161,9 +156,15 @@ def lesion_lines(detections: Sequence[Detection]) -> list[str]:
 
 
 def result_lines(result: DetectionResult) -> list[str]:
-    """Counts, and how many candidates were dropped, in words."""
-    dropped = dropped_line(result.dropped)
-    return [*count_lines(result.detections), *([dropped] if dropped else [])]
+    """Counts, how many candidates were dropped, and why nothing was located, in words."""
+    lines = count_lines(result.detections)
+    if dropped := dropped_line(result.dropped):
+        lines.append(dropped)
+    if result.detections and result.provenance.anatomy_name == NO_ANATOMY_NETWORK:
+        lines.append(
+            f"Regions are not assessed: {NO_ANATOMY_NETWORK} (a label map: --anatomy FILE)"
+        )
+    return lines
 
 
 def headline(result: DetectionResult) -> str:

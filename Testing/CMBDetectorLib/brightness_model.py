@@ -10,6 +10,7 @@ import numpy as np
 from CMBDetectorLib.anatomy.alignment import ATLAS_SHAPE
 from CMBDetectorLib.anatomy.parcellation import CLASSES, N_CHANNELS
 from CMBDetectorLib.models.anatomy_bundle import (
+    CELL_VOXELS,
     INPUT_CHANNELS,
     AnatomyBundle,
     AnatomyManifest,
@@ -31,8 +32,8 @@ NETWORK_DEF: dict[str, Any] = {
     "_target_": "monai.networks.nets.UNet",
     "spatial_dims": 3,
     "in_channels": len(INPUT_CHANNELS),
-    "out_channels": N_CHANNELS,
-    "channels": [2, 2],
+    "out_channels": CELL_VOXELS * N_CHANNELS,
+    "channels": [CELL_VOXELS, CELL_VOXELS],
     "strides": [1],
     "num_res_units": 0,
     "norm": "BATCH",
@@ -58,7 +59,8 @@ def anatomy_manifest(**changes: Any) -> AnatomyManifest:
 def brightness_weights() -> dict[str, np.ndarray]:
     """Every voxel gets the class of the nearest level, whatever lies around it.
 
-    Only the image, the first channel, has weights; the atlas and the coordinates have none.
+    Only the image, a channel for each voxel of a cell, has weights; the atlas, what it makes of the
+    intensities, and the coordinates have none.
     """
     state = build_network(NETWORK_DEF).state_dict()
     weights = {name: tensor.numpy() * 0 for name, tensor in state.items()}
@@ -76,9 +78,10 @@ def brightness_weights() -> dict[str, np.ndarray]:
         # The upper envelope of these lines changes at the borders between levels.
         slope[number], offset[number] = rank * STEEPNESS, -border * STEEPNESS
     slope[-1], offset[-1] = STEEPNESS, -RIGHT_FROM * STEEPNESS
-    weights["model.0.conv.weight"][0, 0, 1, 1, 1] = 1.0
-    weights["model.2.conv.weight"][0, :, 1, 1, 1] = slope
-    weights["model.2.conv.bias"][:] = offset
+    for voxel in range(CELL_VOXELS):
+        weights["model.0.conv.weight"][voxel, voxel, 1, 1, 1] = 1.0
+        weights["model.2.conv.weight"][voxel, voxel::CELL_VOXELS, 1, 1, 1] = slope
+        weights["model.2.conv.bias"][voxel::CELL_VOXELS] = offset
     return weights
 
 

@@ -8,29 +8,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from CMBDetectorLib.errors import UsageError
 from training.anatomy.misalignment import Misalignment
-
-
-@dataclass(frozen=True)
-class PatchSettings:
-    """Patches of about ``patch_voxels`` cubed on a grid of ``spacing_mm``.
-
-    The other three are standard deviations of how far off the alignment with the atlas is.
-    """
-
-    spacing_mm: float
-    patch_voxels: int
-    shift_mm: float
-    turn_deg: float
-    size_share: float
-
-    @property
-    def misalignment(self) -> Misalignment:
-        """As the patches' own type."""
-        return Misalignment(self.shift_mm, self.turn_deg, self.size_share)
 
 
 @dataclass(frozen=True)
@@ -44,14 +23,12 @@ class AnatomyConfig:
         :class:`~CMBDetectorLib.inference.atlas_guided.AtlasGuidedNetwork` for its channels.
     spacing_mm
         Of the isotropic grid that the network is used on.
-    coarse, fine
-        Patches for finding where the head lies, and for the result. Training starts with coarse
-        ones alone, up to ``coarse_until_share``; later ``coarse_share`` of the patches are coarse.
+    patch_voxels
+        Patches have about this number to the power of three.
+    misalignment
+        How far off the alignment with the atlas is in training.
     heads, test_heads
         Numbers of the label maps to train on, and of those left alone.
-    fixed_statistics_share
-        From this share of the training on, normalization layers use their running statistics, as
-        they will afterwards, so that the last part learns what inference computes.
     average_decay
         Of the exponential moving average of the weights.
     """
@@ -61,28 +38,18 @@ class AnatomyConfig:
     description: str
     network_def: Mapping[str, Any]
     spacing_mm: float
-    coarse: PatchSettings
-    fine: PatchSettings
-    coarse_until_share: float
-    coarse_share: float
+    patch_voxels: int
+    misalignment: Misalignment
     heads: tuple[str, ...]
     test_heads: tuple[str, ...]
     steps: int
     learning_rate: float
     weight_decay: float
     warm_up_share: float
-    fixed_statistics_share: float
     gradient_norm: float
     average_decay: float
     checkpoint_interval: int
     seed: int
-
-    def patches(self, share: float, number: int) -> PatchSettings:
-        """Settings of patch ``number``, drawn at a share of the training, 0 to 1."""
-        if share < self.coarse_until_share:
-            return self.coarse
-        chance = np.random.default_rng((self.seed, number, 1)).random()
-        return self.coarse if chance < self.coarse_share else self.fine
 
 
 def read_anatomy_config(path: Path) -> AnatomyConfig:
@@ -118,10 +85,9 @@ def parse_anatomy_config(plain: Any) -> AnatomyConfig:
         key: tuple(item) if isinstance(item, list) else item for key, item in plain.items()
     }
     try:
-        for key in ("coarse", "fine"):
-            values[key] = PatchSettings(**values[key])
+        values["misalignment"] = Misalignment(**values["misalignment"])
     except TypeError as error:
-        raise UsageError(f"{key}: {error}") from error
+        raise UsageError(f"misalignment: {error}") from error
     config = AnatomyConfig(**values)
     if not isinstance(config.network_def, Mapping):
         raise UsageError("network_def is not a JSON object")

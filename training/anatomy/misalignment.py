@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from training.anatomy.placement import turn
+from training.simulation.anatomy import random_turn
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,6 @@ class Misalignment:
         """A map of the atlas's frame to itself, (4, 4)."""
         matrix = np.eye(4)
         size = 1 + rng.normal(0, self.size_share) + rng.normal(0, self.size_share / 2, 3)
-        matrix[:3, :3] = turn(rng, self.turn_deg) @ np.diag(np.clip(size, 0.6, 1.5))
+        matrix[:3, :3] = random_turn(rng, self.turn_deg) @ np.diag(np.clip(size, 0.6, 1.5))
         matrix[:3, 3] = rng.normal(0, self.shift_mm, 3)
         return matrix

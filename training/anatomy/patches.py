@@ -30,7 +30,7 @@ from training.simulation.anatomy import brain_labels
 from training.simulation.subject import Subject
 
 FIRST_BRAIN_CLASS = [one.name for one in CLASSES].index("cerebral white matter")
-_GRADIENT_ECHO_SHARE, _SUSCEPTIBILITY_SHARE = 0.5, 0.06
+_GRADIENT_ECHO_SHARE, _SUSCEPTIBILITY_SHARE = 0.6, 0.06
 _STRIPPED_SHARE, _CUT_SHARE, _ZEROED_SHARE = 0.35, 0.2, 0.3
 _SLICE_AXES = (0.12, 0.13, 0.75)
 _SHAPE_CHANGES = ((0, 0, 0), (16, 16, -32), (-16, 16, 0), (0, 16, -16), (16, -16, 0))
@@ -137,14 +137,13 @@ def _left_out(
 ) -> tuple[Tensor, Tensor]:
     """Without scalp, background or a part of the field of view; what is left out is background."""
     kept = torch.ones_like(brain)
-    fill = 0.0
     if is_signed or rng.random() < _STRIPPED_SHARE:
         kept = stripped_to(brain, rng)
     elif rng.random() < _ZEROED_SHARE:
         image = torch.where(classes > 0, image, torch.zeros_like(image))
     if rng.random() < _CUT_SHARE:
         kept &= torch.from_numpy(cut(tuple(image.shape), rng))
-    image = torch.where(kept, image, torch.full_like(image, fill))
+    image = torch.where(kept, image, torch.zeros_like(image))
     return image, torch.where(kept, classes, torch.zeros_like(classes))
 
 

@@ -11,6 +11,7 @@ import torch.nn.functional as nnf
 from torch import Tensor
 
 from training.anatomy.contrasts import Window
+from training.simulation.anatomy import random_turn
 
 KNOT_VOXELS = 16
 LARGEST_WARP_MM = 2.5
@@ -50,7 +51,7 @@ def draw_placement(
         low, high = brain_box
     center = rng.uniform(low, high)
     scale = rng.uniform(0.9, 1.12) * rng.uniform(0.95, 1.05, 3)
-    matrix = turn(rng, TURN_SD_DEG) @ np.diag(spacing_mm / scale)
+    matrix = random_turn(rng, TURN_SD_DEG) @ np.diag(spacing_mm / scale)
     is_mirrored = bool(rng.random() < 0.5)
     if is_mirrored:
         matrix[:, 0] *= -1
@@ -77,18 +78,6 @@ def draw_placement(
     to_head[:3, :3] = matrix
     to_head[:3, 3] = center - matrix @ ((np.array(patch_shape) - 1) / 2)
     return Placement(position, (window[0], window[1], window[2]), is_mirrored, to_head)
-
-
-def turn(rng: np.random.Generator, sd_deg: float) -> npt.NDArray[np.float64]:
-    """A rotation by normally distributed angles about each axis."""
-    matrix = np.eye(3)
-    for axis, angle in enumerate(np.radians(rng.normal(0.0, sd_deg, 3))):
-        i, j = (axis + 1) % 3, (axis + 2) % 3
-        one = np.eye(3)
-        one[i, i] = one[j, j] = np.cos(angle)
-        one[i, j], one[j, i] = -np.sin(angle), np.sin(angle)
-        matrix = matrix @ one
-    return matrix
 
 
 def sample(part: Tensor, position: Tensor, mode: str) -> Tensor:

@@ -64,7 +64,7 @@ def scan(
     image = image * receive_profile(image.shape, protocol.bias_strength, rng)
     generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
     sd = float(level) / protocol.snr
-    if bool((signal.real if signal.is_complex() else signal).min() < 0) and not signal.is_complex():
+    if not signal.is_complex() and bool(signal.min() < 0):
         image = image + sd * torch.randn(image.shape, generator=generator)
     else:
         noise = sd * torch.randn((2, *image.shape), generator=generator)

@@ -115,7 +115,7 @@ def deform(
     extent_mm = (high - low) * scale
     coarse_mm = 4 * spacing_mm
     coarse_shape = np.ceil(extent_mm / coarse_mm).astype(int)
-    mapping = _random_rotation(rng, 5.0) @ np.diag(1 / scale)
+    mapping = random_turn(rng, 5.0) @ np.diag(1 / scale)
     steps = (np.indices(coarse_shape).reshape(3, -1).T - (coarse_shape - 1) / 2) * coarse_mm
     position = steps @ mapping.T + center
     position += _smooth_noise(coarse_shape, coarse_mm, rng, knot_mm=28.0, amplitude_mm=2.6)
@@ -154,7 +154,8 @@ def fine_geometry(shape: tuple[int, ...], spacing_mm: float) -> Geometry:
     return Geometry((shape[0], shape[1], shape[2]), affine)
 
 
-def _random_rotation(rng: np.random.Generator, sd_deg: float) -> npt.NDArray[np.float64]:
+def random_turn(rng: np.random.Generator, sd_deg: float) -> npt.NDArray[np.float64]:
+    """A rotation by normally distributed angles about each axis, (3, 3)."""
     matrix = np.eye(3)
     for axis, angle in enumerate(np.radians(rng.normal(0.0, sd_deg, 3))):
         i, j = (axis + 1) % 3, (axis + 2) % 3

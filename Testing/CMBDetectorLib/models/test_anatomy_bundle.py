@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.numpy
 import torch
 from brightness_model import (
     NETWORK_DEF,
@@ -18,9 +19,11 @@ from brightness_model import (
 )
 
 from CMBDetectorLib.anatomy.alignment import ATLAS_SHAPE
-from CMBDetectorLib.anatomy.parcellation import CLASSES
+from CMBDetectorLib.anatomy.parcellation import CLASSES, N_CHANNELS
 from CMBDetectorLib.errors import ModelError
 from CMBDetectorLib.models.anatomy_bundle import (
+    CELL_VOXELS,
+    INPUT_CHANNELS,
     AnatomyBundle,
     load_anatomy_bundle,
     write_anatomy_bundle,
@@ -40,8 +43,8 @@ from CMBDetectorLib.models.networks import build_network, load_atlas, load_membe
 DYNUNET: dict[str, Any] = {
     "_target_": "monai.networks.nets.DynUNet",
     "spatial_dims": 3,
-    "in_channels": 26,
-    "out_channels": 23,
+    "in_channels": len(INPUT_CHANNELS),
+    "out_channels": CELL_VOXELS * N_CHANNELS,
     "kernel_size": [3, 3, 3, 3],
     "strides": [1, 2, 2, 2],
     "upsample_kernel_size": [2, 2, 2],
@@ -101,11 +104,14 @@ def test_reads_back_what_was_written(bundle: AnatomyBundle) -> None:
     assert again.card.read_text(encoding="utf-8") == "# Brightness\n"
     assert again.metadata["cmbdetector"]["kind"] == "anatomy"
     outputs = again.metadata["network_data_format"]["outputs"]["pred"]["channel_def"]
-    assert (outputs["0"], outputs["22"]) == ("background", "right side")
+    assert (outputs["0"], outputs["183"]) == (
+        "background, voxel 0 of the cell",
+        "right side, voxel 7 of the cell",
+    )
     inputs = again.metadata["network_data_format"]["inputs"]["image"]["channel_def"]
-    assert (inputs["0"], inputs["1"]) == ("image", "atlas: background")
-    assert (inputs["22"], inputs["25"]) == (
-        "atlas: cerebellar cortex",
+    assert (inputs["0"], inputs["8"]) == ("image, voxel 0 of the cell", "atlas: background")
+    assert (inputs["51"], inputs["54"]) == (
+        "atlas and intensity: cerebellar cortex",
         "superior in the atlas, 100 mm",
     )
 
@@ -125,14 +131,24 @@ def test_the_atlas_is_the_second_member(tmp_path: Path) -> None:
     [
         (uniform_atlas()[:5], "5, 52, 60, 60"),
         (uniform_atlas()[:, 1:], "22, 51, 60, 60"),
-        (uniform_atlas().astype(np.float32), "float16"),
+        (uniform_atlas().astype(np.float32), "float32"),
     ],
     ids=["classes", "grid", "type"],
 )
-def test_an_atlas_of_another_kind_is_refused(tmp_path: Path, atlas: np.ndarray, words: str) -> None:
-    stored = write_with_atlas(tmp_path / "other", atlas)
+def test_an_atlas_of_another_kind_is_refused(
+    bundle: AnatomyBundle,
+    resign: Callable[[Path], None],
+    tmp_path: Path,
+    atlas: np.ndarray,
+    words: str,
+) -> None:
+    with pytest.raises(ModelError, match=words):
+        write_with_atlas(tmp_path / "other", atlas)
+    assert not (tmp_path / "other").exists()
+    safetensors.numpy.save_file({"atlas": atlas}, bundle.members[1])
+    resign(bundle.root)
     with pytest.raises(ModelError, match=words) as caught:
-        load_atlas(stored)
+        load_atlas(load_anatomy_bundle(bundle.root))
     assert str((len(CLASSES), *ATLAS_SHAPE)) in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -180,7 +196,9 @@ def test_tensors_with_several_names_are_stored_once(tmp_path: Path) -> None:
 
     original, folded = (load_member(stored, stored.members[0], fold=f) for f in (False, True))
     assert not any(isinstance(module, torch.nn.BatchNorm3d) for module in folded.modules())
-    image = torch.rand(1, 26, 16, 16, 8, generator=torch.Generator().manual_seed(3))
+    image = torch.rand(
+        1, len(INPUT_CHANNELS), 16, 16, 8, generator=torch.Generator().manual_seed(3)
+    )
     with torch.inference_mode():
         expected, found = original(image), folded(image)
     assert expected.std() > 0.01
@@ -224,7 +242,7 @@ def test_descriptions_that_are_refused(
         load_anatomy_bundle(bundle.root)
 
 
-@pytest.mark.parametrize("change", [{"in_channels": 8}, {"out_channels": 184}])
+@pytest.mark.parametrize("change", [{"in_channels": 8}, {"out_channels": 23}])
 def test_other_numbers_of_channels_are_refused(
     bundle: AnatomyBundle, resign: Callable[[Path], None], change: dict[str, int]
 ) -> None:

@@ -14,7 +14,9 @@ from CMBDetectorLib.reporting.tables import (
     format_table,
     lesion_lines,
     read_csv,
+    result_lines,
 )
+from CMBDetectorLib.results import NO_ANATOMY_NETWORK
 
 CENTERS = [(10.0, 5.0, 0.0), (-12.0, -8.0, 6.0), (0.0, 15.0, -9.0)]
 
@@ -111,6 +113,17 @@ def test_none_found_is_said_in_words_with_the_warnings_beneath(make_result) -> N
     assert lines[3:] == ["  ! slices of 4 mm", "  ! 8-bit intensities"]
     quiet, _ = make_result([])
     assert len(format_table(quiet).splitlines()) == 1
+
+
+def test_why_nothing_was_located_is_said_where_results_are_shown(make_result) -> None:
+    result, _ = make_result(CENTERS)
+    provenance = replace(result.provenance, anatomy_name=NO_ANATOMY_NETWORK)
+    said = result_lines(replace(result, provenance=provenance))
+    assert said[-1].startswith("Regions are not assessed: no anatomy network is installed")
+    assert "--anatomy FILE" in said[-1]
+    assert not any("Regions" in line for line in result_lines(result))
+    nothing, _ = make_result([])
+    assert result_lines(replace(nothing, provenance=provenance)) == []
 
 
 def test_one_lesion_is_not_plural(make_result) -> None:

@@ -14,7 +14,7 @@ from CMBDetectorLib.anatomy.alignment import ATLAS_SHAPE
 from CMBDetectorLib.anatomy.parcellation import CLASSES
 from CMBDetectorLib.errors import ModelError, UsageError
 from CMBDetectorLib.inference.atlas_guided import AtlasGuidedNetwork
-from CMBDetectorLib.models.anatomy_bundle import load_anatomy_bundle
+from CMBDetectorLib.models.anatomy_bundle import INPUT_CHANNELS, load_anatomy_bundle
 from CMBDetectorLib.models.networks import build_network, load_atlas, load_member
 from training.__main__ import main
 from training.anatomy.configuration import AnatomyConfig, read_anatomy_config
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 @pytest.fixture(scope="module")
 def config() -> AnatomyConfig:
     shipped = read_anatomy_config(CONFIG)
-    return replace(shipped, network_def={**shipped.network_def, "channels": [4, 6, 8, 8, 8]})
+    return replace(shipped, network_def={**shipped.network_def, "filters": [4, 6, 8, 8]})
 
 
 def random_guided(config: AnatomyConfig) -> AtlasGuidedNetwork:
@@ -68,7 +68,7 @@ def test_the_bundle_holds_the_averaged_network(
     assert bundle.training_data["test_heads"] == list(config.test_heads)
     expected = random_guided(config).eval()
     assert torch.equal(load_atlas(bundle), expected.atlas)
-    features = torch.rand(1, 26, 32, 32, 32)
+    features = torch.rand(1, len(INPUT_CHANNELS), 32, 32, 32)
     with torch.inference_mode():
         found, wanted = load_member(bundle, bundle.members[0])(features), expected.network(features)
     # Kernels are stored in half precision.

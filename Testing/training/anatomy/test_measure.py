@@ -30,7 +30,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 def write_bundle(root: Path, seed: int) -> Path:
     config = read_anatomy_config(CONFIG)
     torch.manual_seed(seed)
-    network = build_network({**config.network_def, "channels": [4, 4, 4, 4, 4]})
+    network = build_network({**config.network_def, "filters": [4, 4, 4, 4]})
     manifest = AnatomyManifest(
         id=root.name,
         name="Toy",
@@ -39,7 +39,7 @@ def write_bundle(root: Path, seed: int) -> Path:
         authors="-",
         copyright="-",
         license="Apache-2.0",
-        network_def={**config.network_def, "channels": [4, 4, 4, 4, 4]},
+        network_def={**config.network_def, "filters": [4, 4, 4, 4]},
         spacing_mm=config.spacing_mm,
     )
     weights = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
