@@ -119,7 +119,7 @@ def measure_scan(
 
 def plain(value: float) -> float | None:
     """A figure for JSON, which has no NaN."""
-    return None if math.isnan(value) else round(value, 4)
+    return None if math.isnan(value) else round(float(value), 4)
 
 
 def _compare(

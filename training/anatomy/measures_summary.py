@@ -85,7 +85,7 @@ def aims(summary: Mapping[str, Any], real: Mapping[str, Any] | None) -> list[dic
                     "aim": f"loss of {name.replace('_dice', '')} Dice, {variant}",
                     "at_most": AIM_LOSS,
                     "reached": loss,
-                    "met": None if loss is None else loss <= AIM_LOSS,
+                    "met": None if loss is None else bool(loss <= AIM_LOSS),
                 }
             )
     return found
@@ -98,7 +98,7 @@ def mean(values: Iterable[float | None]) -> float | None:
 
 
 def _at_least(aim: str, reached: float | None, least: float) -> dict[str, Any]:
-    met = None if reached is None else reached >= least
+    met = None if reached is None else bool(reached >= least)
     return {"aim": aim, "at_least": least, "reached": reached, "met": met}
 
 

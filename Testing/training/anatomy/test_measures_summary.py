@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import numpy as np
 import pytest
 
 from training.anatomy.measures_summary import AIM_LOSS, aims, summarize
@@ -97,6 +98,12 @@ def test_aims_stand_beside_what_was_reached(rows: list[dict[str, Any]]) -> None:
     only = summarize(rows[1:])
     unmeasured = {one["aim"]: one["met"] for one in aims(only, None)}
     assert unmeasured["Dice of deep nuclei, slices of 1 mm"] is None
+
+
+def test_figures_of_numpy_can_be_written(rows: list[dict[str, Any]]) -> None:
+    brain = {"dice": np.float64(0.97), "hd95_mm": np.float64(2), "doubted": None}
+    found = aims(summarize(rows), {"brain": {"magnitude": brain}})
+    assert json.loads(json.dumps(found)) == found
 
 
 def test_tables_show_every_figure(rows: list[dict[str, Any]]) -> None:

@@ -1,0 +1,25 @@
+"""The network in ``training/models``: whole, and one that training can go on from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from CMBDetectorLib.models.anatomy_bundle import load_anatomy_bundle
+from CMBDetectorLib.models.networks import load_atlas, load_member
+from training.anatomy.configuration import read_anatomy_config
+
+TRAINING = Path(__file__).parents[3] / "training"
+
+
+def test_training_can_go_on_from_it() -> None:
+    bundle = load_anatomy_bundle(TRAINING / "models" / "head_anatomy_unet")
+    config = read_anatomy_config(TRAINING / "configs" / "anatomy.json")
+    assert dict(bundle.network_def) == dict(config.network_def)
+    assert bundle.spacing_mm == config.spacing_mm
+    assert bundle.license == "Apache-2.0"
+    assert not set(bundle.training_data["training_heads"]) & set(config.test_heads)
+    assert sum(path.stat().st_size for path in bundle.members) < 16e6
+    load_member(bundle, bundle.members[0])
+    atlas = load_atlas(bundle)
+    assert int(atlas.max()) > 250
+    assert abs(float(atlas.float().sum(dim=0).mean()) / 255 - 1) < 0.01
