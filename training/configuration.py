@@ -142,6 +142,23 @@ class TrainingConfig:
     optimization: OptimizationSettings
 
 
+def read_json_object(path: Path) -> dict[str, Any]:
+    """The content of a configuration file.
+
+    Raises
+    ------
+    UsageError
+        If the file is unreadable, or holds something else.
+    """
+    try:
+        plain = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cannot read the configuration {path}: {error}") from error
+    if not isinstance(plain, dict):
+        raise UsageError(f"the configuration {path} is not a JSON object")
+    return plain
+
+
 def read_config(path: Path) -> TrainingConfig:
     """Read and check a configuration.
 
@@ -150,12 +167,7 @@ def read_config(path: Path) -> TrainingConfig:
     UsageError
         If the file is unreadable, a key is missing or unknown, or a value makes no sense.
     """
-    try:
-        plain = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UsageError(f"cannot read the configuration {path}: {error}") from error
-    if not isinstance(plain, dict):
-        raise UsageError(f"the configuration {path} is not a JSON object")
+    plain = read_json_object(path)
     try:
         config = parse_config(plain)
     except UsageError as error:

@@ -42,6 +42,13 @@ class Budget:
     steps: int | None
     seconds: float | None
 
+    @classmethod
+    def of(cls, steps: int | None, max_minutes: float | None, usual_steps: int) -> Budget:
+        """As asked for; the usual number of steps if neither steps nor minutes were."""
+        if steps is None and max_minutes is None:
+            steps = usual_steps
+        return cls(steps, None if max_minutes is None else 60 * max_minutes)
+
     def spent(self, step: int, elapsed_s: float) -> float:
         """Share of the budget that is used up, 0 to 1; the learning rate follows it."""
         shares = [0.0]
@@ -92,16 +99,12 @@ def run(args: argparse.Namespace) -> int:
         config = replace(config, optimization=optimization)
     if args.threads is not None:
         torch.set_num_threads(args.threads)
-    steps = args.steps
-    if steps is None and args.max_minutes is None:
-        steps = config.optimization.steps
-    seconds = None if args.max_minutes is None else 60 * args.max_minutes
     train(
         config,
         args.data,
         args.output,
         member=args.member,
-        budget=Budget(steps, seconds),
+        budget=Budget.of(args.steps, args.max_minutes, config.optimization.steps),
         device=args.device,
         precision=args.precision,
         resume=args.resume,

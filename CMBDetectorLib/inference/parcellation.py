@@ -90,10 +90,10 @@ def parcellate(
 
     Notes
     -----
-    Only the box of what differs from the background is computed, the rest is background. A box of
-    more than 240 mm along an axis is computed in overlapping blocks; so is a smaller one where
-    memory runs out, in blocks of 192 and of 144 mm. The network is guided by an atlas
-    (:mod:`CMBDetectorLib.inference.atlas_guided`); how the head lies in it is found first.
+    The head is found in what differs from the background, and the atlas bent to it
+    (:mod:`CMBDetectorLib.inference.intensity_alignment`, ``deformation``). The network labels the
+    brain with a margin, the rest is background. A box of more than 240 mm along an axis is computed
+    in overlapping blocks; so is a smaller one where memory runs out, of 192 and of 144 mm.
     """
     image = prepare_for_anatomy(volume, bundle.spacing_mm)
     box = content_box(image.array, round(_MARGIN_MM / bundle.spacing_mm))

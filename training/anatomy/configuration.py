@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from CMBDetectorLib.errors import UsageError
 from training.anatomy.misalignment import Misalignment
+from training.configuration import read_json_object
 
 
 @dataclass(frozen=True)
@@ -60,10 +60,7 @@ def read_anatomy_config(path: Path) -> AnatomyConfig:
     UsageError
         If the file is unreadable, a key is missing or unknown, or a head serves two purposes.
     """
-    try:
-        plain = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UsageError(f"cannot read the configuration {path}: {error}") from error
+    plain = read_json_object(path)
     try:
         return parse_anatomy_config(plain)
     except UsageError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -188,11 +188,10 @@ _T2STAR = Acquisition(
     skull_stripped=False,
     zero_background=False,
 )
-_SWI = Acquisition(
+_SWI = replace(
+    _T2STAR,
     sequence="SWI",
     dimensionality="3D",
-    field_strength_t=3.0,
-    echo_time_s=0.020,
     repetition_time_s=0.035,
     flip_angle_deg=15.0,
     acquired_in_plane_mm=0.8,
@@ -200,11 +199,5 @@ _SWI = Acquisition(
     slice_thickness_mm=1.5,
     slice_spacing_mm=1.5,
     snr=30.0,
-    bias_strength=0.12,
-    swi_mask_power=4,
-    swi_low_pass_mm=12.0,
-    phase_sign=1,
-    skull_stripped=False,
-    zero_background=False,
 )
 _PROTOCOLS = (_T2STAR, _SWI)

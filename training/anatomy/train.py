@@ -69,15 +69,11 @@ def run(args: argparse.Namespace) -> int:
     config = read_anatomy_config(args.config)
     if args.threads is not None:
         torch.set_num_threads(args.threads)
-    steps = args.steps
-    if steps is None and args.max_minutes is None:
-        steps = config.steps
-    seconds = None if args.max_minutes is None else 60 * args.max_minutes
     train_anatomy(
         config,
         args.data,
         args.output,
-        budget=Budget(steps, seconds),
+        budget=Budget.of(args.steps, args.max_minutes, config.steps),
         device=args.device,
         resume=args.resume,
         init_from=args.init_from,
