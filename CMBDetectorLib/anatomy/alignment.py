@@ -10,8 +10,8 @@ import numpy as np
 
 from CMBDetectorLib.geometry import FloatArray
 
-ATLAS_SPACING_MM = 4.0
-ATLAS_SHAPE = (52, 60, 60)
+ATLAS_SPACING_MM = 3.0
+ATLAS_SHAPE = (68, 80, 72)
 STIFFNESS = 0.02
 """How much a fit prefers no change of shape: of the points' own weight and spread."""
 

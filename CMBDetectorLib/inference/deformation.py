@@ -9,6 +9,7 @@ smoothly (as in Ashburner and Friston, NeuroImage 26, 2005, and Puonti et al., N
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as nnf
@@ -21,8 +22,12 @@ from CMBDetectorLib.inference.likelihood import log_likelihoods
 
 FRAME_MM = torch.tensor([ATLAS_SPACING_MM * n for n in ATLAS_SHAPE])
 """Size of the box that displacements are given for, centered on the frame's origin."""
-_LEVELS = ((24.0, 10), (12.0, 15))
-"""Distance of the knots in mm, and steps."""
+Levels = Sequence[tuple[float, int]]
+"""Distance of the knots in mm, and steps; coarse ones first."""
+LikelihoodOf = Callable[[Tensor], Tensor]
+"""From what is expected of the cells, (classes, cells), to how well each class explains what was
+found in their voxels, (classes, voxels, cells)."""
+_LEVELS: Levels = ((24.0, 10), (12.0, 15))
 _STEPS_PER_CONTRAST = 5
 """So often what is bright is looked up anew."""
 _STEP_MM = 1.0
@@ -47,16 +52,42 @@ def bend_atlas(bins: Tensor, place_mm: Tensor, atlas: Tensor) -> Tensor:
     atlas
         Probability of each class, (classes, x, y, z), float32.
     """
-    near = look_up(_near_brain(atlas), place_mm)[0] > _NEAR
-    bins, place_mm = bins[:, near], place_mm[:, near]
-    every = 1 + bins.shape[1] // _LARGEST_SAMPLE
-    bins, place_mm = bins[:, ::every], place_mm[:, ::every]
+    chosen = cells_near_brain(place_mm, atlas)
+    bins = bins[:, chosen]
+
+    def likelihood_of(expected: Tensor) -> Tensor:
+        return log_likelihoods(bins, expected)[0].exp()[:, bins]
+
+    return fit_displacement(place_mm[:, chosen], atlas, likelihood_of, _LEVELS)
+
+
+def cells_near_brain(place_mm: Tensor, atlas: Tensor) -> Tensor:
+    """Numbers of the cells in the brain or close to it, of more than 60,000 every n-th."""
+    near = (look_up(_near_brain(atlas), place_mm)[0] > _NEAR).nonzero()[:, 0]
+    return near[:: 1 + len(near) // _LARGEST_SAMPLE]
+
+
+def fit_displacement(
+    place_mm: Tensor, atlas: Tensor, likelihood_of: LikelihoodOf, levels: Levels
+) -> Tensor:
+    """The smooth displacement under which the atlas explains best what was found.
+
+    Parameters
+    ----------
+    place_mm
+        Where cells lie in the atlas's frame, (3, cells).
+
+    Returns
+    -------
+    Tensor
+        In mm, at knots of the box ``FRAME_MM``, (3, x, y, z).
+    """
     frame_mm = FRAME_MM.to(atlas.device)
-    field = torch.zeros(1, 3, *_knots(_LEVELS[0][0]), device=atlas.device)
-    if not bins.numel():
+    field = torch.zeros(1, 3, *_knots(levels[0][0]), device=atlas.device)
+    if not place_mm.numel():
         return field[0]
     with torch.enable_grad():
-        for distance_mm, n_steps in _LEVELS:
+        for distance_mm, n_steps in levels:
             size = _knots(distance_mm)
             field = nnf.interpolate(field, size=size, mode="trilinear", align_corners=True)
             field = field.detach()
@@ -66,7 +97,7 @@ def bend_atlas(bins: Tensor, place_mm: Tensor, atlas: Tensor) -> Tensor:
                 expected = with_background(look_up(atlas, displaced(place_mm, field[0], frame_mm)))
                 if number % _STEPS_PER_CONTRAST == 0:
                     with torch.no_grad():
-                        likelihood = log_likelihoods(bins, expected)[0].exp()[:, bins]
+                        likelihood = likelihood_of(expected)
                 explained = torch.einsum("kn,kvn->vn", expected, likelihood)
                 score = (explained + _FLOOR).log().mean() - _STIFFNESS * _strain(field, distance_mm)
                 optimizer.param_groups[0]["lr"] = _STEP_MM * (1.1 - number / n_steps)

@@ -118,35 +118,66 @@ def _label(
     content: FloatArray, bundle: AnatomyBundle, compute: ComputeDevice, reporter: ProgressReporter
 ) -> tuple[ClassArray, BoolArray]:
     """Class and side of every voxel, in blocks as large as memory allows."""
-    for block_mm in _LARGEST_BLOCKS_MM:
-        longest = int(block_mm / bundle.spacing_mm) // _UNIT_VOXELS * _UNIT_VOXELS
-        overlap = round(_OVERLAP_MM / bundle.spacing_mm)
+    try:
+        network = load_guided(bundle, compute)
+        box, place = _find(content, bundle.spacing_mm, network, compute, reporter)
+        classes = np.zeros(content.shape, dtype=np.uint8)
+        right = np.zeros(content.shape, dtype=np.bool_)
+        classes[box], right[box] = _in_largest_blocks(
+            content[box], bundle.spacing_mm, place, network, compute, reporter=reporter
+        )
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise DeviceError(
+            f"{compute.name}: not enough memory to find the regions of the brain; free some, use "
+            "another device, or go without (--anatomy none)"
+        ) from error
+    return classes, right
+
+
+def _find(
+    content: FloatArray,
+    spacing_mm: float,
+    network: AtlasGuidedNetwork,
+    compute: ComputeDevice,
+    reporter: ProgressReporter,
+) -> tuple[Box, _Place]:
+    """Where the brain is, and how that part of the image lies in the atlas's frame."""
+    reporter.update(0.05, "finding the head")
+    to_atlas_mm = align_by_intensities(content, spacing_mm, network.shares())
+    box = _brain_box(content.shape, spacing_mm, to_atlas_mm, network)
+    reporter.update(0.25, "fitting the atlas")
+    near_to_atlas_mm = to_atlas_mm @ _from_start(box)
+    displacement_mm = _bend(content[box], near_to_atlas_mm, network, compute)
+    return box, _Place(near_to_atlas_mm, displacement_mm)
+
+
+def _in_largest_blocks(
+    near: FloatArray,
+    spacing_mm: float,
+    place: _Place,
+    network: AtlasGuidedNetwork,
+    compute: ComputeDevice,
+    *,
+    reporter: ProgressReporter,
+) -> tuple[ClassArray, BoolArray]:
+    overlap = round(_OVERLAP_MM / spacing_mm)
+    *larger, smallest = (
+        int(block_mm / spacing_mm) // _UNIT_VOXELS * _UNIT_VOXELS for block_mm in _LARGEST_BLOCKS_MM
+    )
+    for longest in larger:
+        blocks = plan_blocks(near.shape, longest, overlap)
         try:
-            network = load_guided(bundle, compute)
-            reporter.update(0.05, "finding the head")
-            to_atlas_mm = align_by_intensities(content, bundle.spacing_mm, network.shares())
-            box = _brain_box(content.shape, bundle.spacing_mm, to_atlas_mm, network)
-            near, near_to_atlas_mm = content[box], to_atlas_mm @ _from_start(box)
-            reporter.update(0.25, "fitting the atlas")
-            displacement_mm = _bend(near, near_to_atlas_mm, network, compute)
-            place = _Place(near_to_atlas_mm, displacement_mm)
-            blocks = plan_blocks(near.shape, longest, overlap)
-            classes = np.zeros(content.shape, dtype=np.uint8)
-            right = np.zeros(content.shape, dtype=np.bool_)
-            classes[box], right[box] = _label_blocks(
-                near, blocks, place, network, compute, reporter=reporter
-            )
-            return classes, right
+            return _label_blocks(near, blocks, place, network, compute, reporter=reporter)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            problem = error
+        # Not within the handler: the error holds on to the memory of where it was raised.
         if torch.device(compute.device).type == "cuda":
             torch.cuda.empty_cache()
-    raise DeviceError(
-        f"{compute.name}: not enough memory to find the regions of the brain; free some, use "
-        "another device, or go without (--anatomy none)"
-    ) from problem
+    blocks = plan_blocks(near.shape, smallest, overlap)
+    return _label_blocks(near, blocks, place, network, compute, reporter=reporter)
 
 
 def _bend(

@@ -103,7 +103,7 @@ def write_anatomy_bundle(
         names, as MONAI's DynUNet does, are stored once.
     atlas
         Probability of each class times 255, (classes, x, y, z), on the grid of
-        :mod:`CMBDetectorLib.anatomy.alignment`.
+        :mod:`CMBDetectorLib.anatomy.alignment`, the same on both sides: the right half is stored.
     model_card, license_text
         Contents of ``docs/README.md`` and ``LICENSE``.
     overwrite
@@ -123,9 +123,12 @@ def write_anatomy_bundle(
         raise ModelError(
             f"the atlas is {atlas.dtype} of shape {atlas.shape}, expected uint8 of shape {expected}"
         )
+    if (atlas != atlas[:, ::-1]).any():
+        raise ModelError("the atlas differs between left and right; make it the same on both sides")
+    right_half = np.ascontiguousarray(atlas[:, atlas.shape[1] // 2 :])
     write_files(
         root,
-        [without_repeated_names(manifest.network_def, weights), {ATLAS_TENSOR: atlas}],
+        [without_repeated_names(manifest.network_def, weights), {ATLAS_TENSOR: right_half}],
         metadata_of=lambda names: anatomy_metadata(manifest, names),
         network_def=manifest.network_def,
         model_card=model_card,

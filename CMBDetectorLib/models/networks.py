@@ -107,7 +107,7 @@ def load_member(
 
 
 def load_atlas(bundle: AnatomyBundle) -> torch.Tensor:
-    """The atlas of an anatomy bundle: uint8, (classes, x, y, z).
+    """The atlas of an anatomy bundle: uint8, (classes, x, y, z), the same on both sides.
 
     Raises
     ------
@@ -116,7 +116,7 @@ def load_atlas(bundle: AnatomyBundle) -> torch.Tensor:
     """
     path = bundle.members[1]
     tensors = _read_tensors(bundle, path)
-    expected = (len(bundle.classes), *ATLAS_SHAPE)
+    expected = (len(bundle.classes), ATLAS_SHAPE[0] // 2, *ATLAS_SHAPE[1:])
     atlas = tensors.get(ATLAS_TENSOR)
     if atlas is None or len(tensors) > 1 or atlas.dtype != torch.uint8 or atlas.shape != expected:
         found = {name: (str(tensor.dtype), tuple(tensor.shape)) for name, tensor in tensors.items()}
@@ -124,7 +124,7 @@ def load_atlas(bundle: AnatomyBundle) -> torch.Tensor:
             f"{path}: holds {str(found)[:200]}, expected {ATLAS_TENSOR!r} of unsigned bytes, shape "
             f"{expected}"
         )
-    return atlas
+    return torch.cat([atlas.flip(1), atlas], dim=1)
 
 
 def fold_batch_norms(network: nn.Module) -> int:

@@ -25,10 +25,15 @@ _FEWEST_VOXELS = 5
 
 @dataclass(frozen=True)
 class AlignedHead:
-    """A head, and the map from its voxel indices to the atlas's frame in mm, (4, 4)."""
+    """A head, and how it lies in the atlas's frame.
+
+    ``to_atlas_mm`` (4, 4) is from its voxel indices to the frame; ``displacement_mm`` what the
+    atlas is bent by, see :mod:`training.anatomy.groupwise`, or None.
+    """
 
     head: StoredHead
     to_atlas_mm: FloatArray
+    displacement_mm: Tensor | None = None
 
 
 def build_atlas(heads: Sequence[StoredHead]) -> tuple[Tensor, list[AlignedHead]]:

@@ -21,6 +21,7 @@ from training.anatomy.contrasts import (
     random_contrast,
     susceptibility,
 )
+from training.anatomy.groupwise import mirrored
 from training.anatomy.heads import StoredHead, class_of_label, side_of_label
 from training.anatomy.misalignment import Misalignment
 from training.anatomy.placement import Placement, draw_placement, sample
@@ -31,6 +32,7 @@ from training.simulation.subject import Subject
 
 FIRST_BRAIN_CLASS = [one.name for one in CLASSES].index("cerebral white matter")
 _GRADIENT_ECHO_SHARE, _SUSCEPTIBILITY_SHARE = 0.6, 0.06
+_BENT_SHARES = (0.4, 1.0)
 _STRIPPED_SHARE, _CUT_SHARE, _ZEROED_SHARE = 0.35, 0.2, 0.3
 _SLICE_AXES = (0.12, 0.13, 0.75)
 _SHAPE_CHANGES = ((0, 0, 0), (16, 16, -32), (-16, 16, 0), (0, 16, -16), (16, -16, 0))
@@ -42,13 +44,15 @@ _COARSE_MM = 2.0
 class Patch:
     """``image`` float32 0 to 1; ``classes`` uint8; ``right`` int8: 1, 0, or -1 for neither side.
 
-    ``to_atlas_mm`` (4, 4), float32, is from its voxels to the atlas's frame, a little wrong.
+    ``to_atlas_mm`` (4, 4), float32, is from its voxels to the atlas's frame, ``displacement_mm``
+    (3, x, y, z) what the atlas is bent by; both are a little wrong.
     """
 
     image: Tensor
     classes: Tensor
     right: Tensor
     to_atlas_mm: Tensor
+    displacement_mm: Tensor
 
 
 def numbered_patch(
@@ -108,7 +112,16 @@ def draw_patch(
     if placement.is_mirrored:
         to_atlas = np.diag([-1.0, 1.0, 1.0, 1.0]) @ to_atlas
     to_atlas = misalignment.draw(rng) @ to_atlas
-    return Patch(scaled, classes, right, torch.from_numpy(to_atlas.astype(np.float32)))
+    bent = _bent(aligned, rng, is_mirrored=placement.is_mirrored)
+    return Patch(scaled, classes, right, torch.from_numpy(to_atlas.astype(np.float32)), bent)
+
+
+def _bent(aligned: AlignedHead, rng: np.random.Generator, *, is_mirrored: bool) -> Tensor:
+    """What the atlas is bent by: as where it is used, not all of what the head asks for."""
+    if aligned.displacement_mm is None:
+        return torch.zeros(3, 2, 2, 2)
+    field = aligned.displacement_mm * float(rng.uniform(*_BENT_SHARES))
+    return mirrored(field) if is_mirrored else field
 
 
 def _signal(part: Subject, protocol: Acquisition, rng: np.random.Generator) -> tuple[Tensor, bool]:

@@ -21,9 +21,9 @@ from CMBDetectorLib.inference.atlas_guided import CELL, AtlasGuidedNetwork
 from CMBDetectorLib.models.anatomy_bundle import load_anatomy_bundle
 from CMBDetectorLib.models.checksums import SUMS_NAME
 from CMBDetectorLib.models.networks import build_network, load_member
-from training.anatomy.atlas import AlignedHead, build_atlas
+from training.anatomy.atlas import AlignedHead
+from training.anatomy.atlas_store import atlas_of_heads
 from training.anatomy.configuration import AnatomyConfig, read_anatomy_config
-from training.anatomy.heads import stored_heads
 from training.anatomy.loss import anatomy_loss
 from training.anatomy.patches import Patch, numbered_patch
 from training.checkpoint import (
@@ -100,7 +100,7 @@ def train_anatomy(
     InputError
         If there are no heads to train on, a checkpoint does not fit, or the training diverges.
     """
-    atlas, heads = build_atlas(stored_heads(data, config.heads))
+    atlas, heads = atlas_of_heads(data, config.heads)
     torch.manual_seed(config.seed)
     output.mkdir(parents=True, exist_ok=True)
     state = _new_state(config, atlas, torch.device(device))
@@ -204,7 +204,12 @@ class _Session:
         images = patch.image[None, None].to(self.device)
         # Two voxels of a cell tell about as much as all eight, in a quarter of the time.
         taught = torch.randperm(CELL**3)[:_VOXELS_TAUGHT].tolist()
-        logits = network.in_cells(images, patch.to_atlas_mm.to(self.device), voxels=taught)
+        logits = network.in_cells(
+            images,
+            patch.to_atlas_mm.to(self.device),
+            patch.displacement_mm.to(self.device),
+            voxels=taught,
+        )
         loss = anatomy_loss(
             logits,
             _in_cells(patch.classes.to(self.device))[:, taught],

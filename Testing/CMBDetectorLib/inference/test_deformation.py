@@ -6,14 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from CMBDetectorLib.anatomy.alignment import ATLAS_SHAPE, atlas_index_of_mm
+from CMBDetectorLib.anatomy.alignment import ATLAS_SHAPE, ATLAS_SPACING_MM, atlas_index_of_mm
 from CMBDetectorLib.anatomy.parcellation import CLASSES
 from CMBDetectorLib.inference.atlas_lookup import displaced, look_up
 from CMBDetectorLib.inference.deformation import FRAME_MM, bend_atlas
 from CMBDetectorLib.inference.likelihood import intensity_bins
 
 NAMES = [one.name for one in CLASSES]
-SPACING_MM = 4.0
 LAYERS = (("cerebrospinal fluid", 66), ("cerebral cortex", 60), ("cerebral white matter", 52))
 CENTERS = {"putamen": (28, 8, 0), "thalamus": (10, -16, 6), "lateral ventricle": (14, 8, 24)}
 RADIUS_MM = 10.0
@@ -36,7 +35,7 @@ def classes_at(place_mm: np.ndarray) -> np.ndarray:
 def atlas() -> torch.Tensor:
     to_index = atlas_index_of_mm()
     index = np.stack(np.indices(ATLAS_SHAPE))
-    place_mm = (index - to_index[:3, 3].reshape(3, 1, 1, 1)) * SPACING_MM
+    place_mm = (index - to_index[:3, 3].reshape(3, 1, 1, 1)) * ATLAS_SPACING_MM
     # Antialiased as an average of heads is.
     shares = np.zeros((len(CLASSES), *ATLAS_SHAPE), dtype=np.float32)
     rng = np.random.default_rng(0)

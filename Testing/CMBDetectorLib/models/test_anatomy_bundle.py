@@ -117,20 +117,26 @@ def test_reads_back_what_was_written(bundle: AnatomyBundle) -> None:
 
 
 def test_the_atlas_is_the_second_member(tmp_path: Path) -> None:
-    atlas = np.random.default_rng(2).integers(0, 256, uniform_atlas().shape, dtype=np.uint8)
+    shape = (len(CLASSES), ATLAS_SHAPE[0] // 2, *ATLAS_SHAPE[1:])
+    half = np.random.default_rng(2).integers(0, 256, shape, dtype=np.uint8)
+    atlas = np.concatenate([half[:, ::-1], half], axis=1)
     stored = write_with_atlas(tmp_path / "random", atlas)
     assert [path.name for path in stored.members] == [
         "member_1.safetensors",
         "member_2.safetensors",
     ]
     np.testing.assert_array_equal(load_atlas(stored).numpy(), atlas)
+    assert stored.members[1].stat().st_size < 1.01 * half.size  # one side of it
+    assert half[3, 0, 4, 5] != half[3, 1, 4, 5]
+    with pytest.raises(ModelError, match="differs between left and right"):
+        write_with_atlas(tmp_path / "lopsided", np.roll(atlas, 1, axis=1))
 
 
 @pytest.mark.parametrize(
     ("atlas", "words"),
     [
-        (uniform_atlas()[:5], "5, 52, 60, 60"),
-        (uniform_atlas()[:, 1:], "22, 51, 60, 60"),
+        (uniform_atlas()[:5], "5, 68, 80, 72"),
+        (uniform_atlas()[:, 1:], "22, 67, 80, 72"),
         (uniform_atlas().astype(np.float32), "float32"),
     ],
     ids=["classes", "grid", "type"],
@@ -149,7 +155,8 @@ def test_an_atlas_of_another_kind_is_refused(
     resign(bundle.root)
     with pytest.raises(ModelError, match=words) as caught:
         load_atlas(load_anatomy_bundle(bundle.root))
-    assert str((len(CLASSES), *ATLAS_SHAPE)) in str(caught.value)
+    half = (len(CLASSES), ATLAS_SHAPE[0] // 2, *ATLAS_SHAPE[1:])
+    assert str(half) in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

@@ -35,8 +35,10 @@ def random_guided(config: AnatomyConfig) -> AtlasGuidedNetwork:
     """A network with an atlas, the same each time; unlike an untrained one it answers."""
     torch.manual_seed(1)
     network = build_network(config.network_def)
-    atlas = torch.randint(0, 256, (len(CLASSES), *ATLAS_SHAPE), dtype=torch.uint8)
-    return AtlasGuidedNetwork(network, atlas)
+    half = torch.randint(
+        0, 256, (len(CLASSES), ATLAS_SHAPE[0] // 2, *ATLAS_SHAPE[1:]), dtype=torch.uint8
+    )
+    return AtlasGuidedNetwork(network, torch.cat([half.flip(1), half], dim=1))
 
 
 @pytest.fixture(scope="module")

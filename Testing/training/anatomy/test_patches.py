@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -39,7 +41,7 @@ def patches(aligned_head: AlignedHead) -> list[Patch]:
 def test_patches_are_repeatable_and_differ(aligned_head: AlignedHead, patches: list[Patch]) -> None:
     again = draw(aligned_head, 3)
     first, other = patches[3], patches[4]
-    for name in ("image", "classes", "right", "to_atlas_mm"):
+    for name in ("image", "classes", "right", "to_atlas_mm", "displacement_mm"):
         assert torch.equal(getattr(first, name), getattr(again, name))
     assert first.image.shape != other.image.shape or not torch.equal(first.image, other.image)
 
@@ -112,6 +114,27 @@ def test_a_misalignment_moves_the_place_in_the_atlas_only(
     assert torch.equal(moved.image, exact.image)
     assert torch.equal(moved.classes, exact.classes)
     assert float((moved.to_atlas_mm - exact.to_atlas_mm)[:3, 3].abs().max()) > 1
+
+
+def test_what_the_atlas_is_bent_by_is_a_share_of_the_heads_own(aligned_head: AlignedHead) -> None:
+    """Of all of it, and mirrored where the patch is."""
+    field = torch.randn(3, 5, 6, 7, generator=torch.Generator().manual_seed(3))
+    bent = replace(aligned_head, displacement_mm=field)
+    other = field.flip(1) * torch.tensor([-1.0, 1.0, 1.0]).view(3, 1, 1, 1)
+    shares, kinds = [], set()
+    for number in range(N_PATCHES // 2):
+        patch = draw(bent, number)
+        assert torch.equal(patch.image, draw(aligned_head, number).image)
+        ratios = [(patch.displacement_mm / one).flatten() for one in (field, other)]
+        kind = int(ratios[1].std() < ratios[0].std())
+        assert float(ratios[kind].std()) < 1e-4
+        kinds.add(kind)
+        shares.append(float(ratios[kind].mean()))
+        matrix = patch.to_atlas_mm.numpy()
+        assert np.linalg.det(matrix[:3, :3]) > 0
+    assert kinds == {0, 1}
+    assert 0.4 <= min(shares) < 0.7 < max(shares) <= 1
+    assert draw(aligned_head, 0).displacement_mm.abs().max() == 0
 
 
 def test_a_random_contrast_is_the_same_on_both_sides(aligned_head: AlignedHead) -> None:
