@@ -11,6 +11,7 @@ of the places, as detailed in what it is given and in what it answers.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from monai.networks.utils import pixelshuffle, pixelunshuffle
@@ -27,6 +28,38 @@ _FLOOR = 1e-2
 _SIDE_MM = 4.0
 _SURE_SIDE = 5.0
 _COORDINATE_MM = 100.0
+_ROWS = 4
+"""Of cells, classified at a time."""
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What is known before the network is asked, of cells (x, y, z).
+
+    ``log_expected`` (classes, x, y, z) by the atlas; ``gain`` (classes, N_BINS) and ``bins``
+    (voxels, x, y, z) of the intensities; ``side`` (1, x, y, z), positive to the right.
+    """
+
+    log_expected: Tensor
+    gain: Tensor
+    bins: Tensor
+    side: Tensor
+
+    def rows(self, rows: slice) -> _Known:
+        """The same for some rows of the cells."""
+        return _Known(self.log_expected[:, rows], self.gain, self.bins[:, rows], self.side[:, rows])
+
+    def joined(self, answer: Tensor, voxels: list[int]) -> Tensor:
+        """With the network's answer, (N_CHANNELS, voxels, x, y, z), of those voxels of a cell."""
+        if len(voxels) < answer.shape[1]:
+            answer = answer[:, voxels]
+        bins = self.bins[voxels]
+        told = self.gain.index_select(1, bins.flatten()).view(-1, *bins.shape)
+        known = self.log_expected[:, None] + told
+        sides = self.side[:, None].expand_as(answer[-1:])
+        return torch.cat(
+            [answer[:-1] + known.to(answer.dtype), answer[-1:] + sides.to(answer.dtype)]
+        )
 
 
 class AtlasGuidedNetwork(nn.Module):
@@ -74,26 +107,63 @@ class AtlasGuidedNetwork(nn.Module):
         voxels: Sequence[int] = range(CELL**3),
     ) -> Tensor:
         """The same for some voxels of each cell, ``(1, N_CHANNELS, voxels, x/2, y/2, z/2)``."""
+        known, features = self._look(images, to_atlas_mm, displacement_mm)
+        answer = self._answer(features)
+        return known.joined(answer, list(voxels))[None]
+
+    def classify(
+        self, images: Tensor, to_atlas_mm: Tensor, displacement_mm: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The most likely class of every voxel (x, y, z), uint8, and whether it is on the right.
+
+        Some rows at a time: logits of all voxels would be the largest of what is in memory.
+
+        Raises
+        ------
+        FloatingPointError
+            If a logit is not finite.
+        """
+        known, features = self._look(images, to_atlas_mm, displacement_mm)
+        answer = self._answer(features)
+        classes, sides = [], []
+        for start in range(0, answer.shape[2], _ROWS):
+            rows = slice(start, start + _ROWS)
+            logits = known.rows(rows).joined(answer[:, :, rows], list(range(CELL**3)))
+            highest, best = logits[:-1].max(dim=0)
+            if not bool(torch.isfinite(highest).all()):
+                raise FloatingPointError("a logit is not finite")
+            classes.append(best.to(torch.uint8))
+            sides.append(logits[-1] > 0)
+        shuffled = [
+            pixelshuffle(torch.cat(found, dim=1)[None], 3, CELL)[0, 0] for found in (classes, sides)
+        ]
+        return shuffled[0], shuffled[1]
+
+    def _look(
+        self, images: Tensor, to_atlas_mm: Tensor, displacement_mm: Tensor | None
+    ) -> tuple[_Known, Tensor]:
+        """What atlas and intensities tell, and the channels for the network."""
         cells = pixelunshuffle(images, 3, CELL)
         place_mm = places_of_cells(cells.shape[2:], to_atlas_mm)
         if displacement_mm is not None:
             place_mm = displaced(place_mm, displacement_mm, FRAME_MM.to(place_mm.device))
-        expected = with_background(look_up(self.shares(), place_mm))[None]
-        chosen = list(voxels)
+        expected = with_background(look_up(self.shares(), place_mm))
         with torch.no_grad():
             bins = bins_of_cells(images, to_atlas_mm)
-            gain, found = log_likelihoods(bins[[0, -1]], expected[0].flatten(1))
-            prior = (expected[0].flatten(1) + _FLOOR).log()[:, None] + gain[:, bins[chosen]]
-        coordinates = (place_mm / _COORDINATE_MM).clamp(-2, 2)[None]
+            gain, found = log_likelihoods(bins[[0, -1]], expected.flatten(1))
+        coordinates = (place_mm / _COORDINATE_MM).clamp(-2, 2)
         given = [expected, found.view_as(expected), coordinates]
-        features = torch.cat([cells, *(one.to(images.dtype) for one in given)], dim=1)
+        features = torch.cat([cells, *(one[None].to(images.dtype) for one in given)], dim=1)
+        side = (place_mm[:1] / _SIDE_MM).clamp(-_SURE_SIDE, _SURE_SIDE)
+        known = _Known((expected + _FLOOR).log(), gain, bins.view(-1, *cells.shape[2:]), side)
+        return known, features
+
+    def _answer(self, features: Tensor) -> Tensor:
+        """Of the network, (N_CHANNELS, voxels, x/2, y/2, z/2)."""
         if features.device.type in {"cpu", "cuda"}:
             features = features.contiguous(memory_format=torch.channels_last_3d)
-        answer: Tensor = self.network(features).unflatten(1, (-1, CELL**3))[:, :, chosen]
-        side = (place_mm[:1] / _SIDE_MM).clamp(-_SURE_SIDE, _SURE_SIDE)[None]
-        sides = side[:, :, None].expand_as(answer[:, -1:])
-        known = torch.cat([prior.view_as(answer[:, :-1]), sides], dim=1)
-        return answer + known.to(answer.dtype)
+        answer: Tensor = self.network(features)
+        return answer[0].view(-1, CELL**3, *features.shape[2:])
 
     def expectation(self, shape: tuple[int, ...], to_atlas_mm: Tensor) -> Tensor:
         """Probability of each class at the voxels of an image, by the atlas, (classes, x, y, z)."""

@@ -18,6 +18,8 @@ from CMBDetectorLib.anatomy.parcellation import CLASSES
 N_BINS = 32
 ROUNDS = 3
 _LARGEST_SAMPLE = 20_000
+_CELLS_ENOUGH = 60_000
+"""Of more than twice as many, histograms are of as many as this."""
 _OWN_VOXELS = 500.0
 """From this many voxels on, a class's own histogram counts more than that of its tissue."""
 _FLOOR = 1e-4
@@ -82,20 +84,42 @@ def log_likelihoods(bins: Tensor, expected: Tensor) -> tuple[Tensor, Tensor]:
     Tensor
         Probability of the classes given atlas and intensity, (classes, cells).
     """
+    chosen = _enough(bins.shape[1], bins.device)
+    some_bins, some_expected = bins[:, chosen], expected[:, chosen]
+    counts = nnf.one_hot(some_bins, N_BINS).to(expected.dtype).sum(dim=0)
+    counts *= bins.shape[1] / max(1, some_bins.shape[1])
     similar = _similar_classes(expected)
-    counts = nnf.one_hot(bins, N_BINS).to(expected.dtype).sum(dim=0)
+    gain = _gain(some_expected @ counts, similar)
+    for _ in range(ROUNDS - 1):
+        found = _given_both(some_expected, gain, some_bins)
+        gain = _gain(found @ counts, similar)
+    return gain, _given_both(expected, gain, bins)
+
+
+def _enough(n_cells: int, device: torch.device) -> Tensor | slice:
+    """Numbers of the cells that histograms are of: all, or a sample that is always the same."""
+    if n_cells <= 2 * _CELLS_ENOUGH:
+        return slice(None)
+    order = torch.randperm(n_cells, generator=torch.Generator().manual_seed(0))
+    return order[:_CELLS_ENOUGH].sort().values.to(device)
+
+
+def _gain(histogram: Tensor, similar: Tensor) -> Tensor:
+    """Of the classes' histograms, (classes, N_BINS), see :func:`log_likelihoods`."""
+    histogram = _smooth(histogram)
+    of_tissue = similar @ histogram + 1e-3 * histogram.sum(dim=0)
+    of_tissue = of_tissue / of_tissue.sum(dim=1, keepdim=True)
+    total = histogram.sum(dim=1, keepdim=True)
+    shares = (histogram + _OWN_VOXELS * of_tissue) / (total + _OWN_VOXELS)
+    everywhere = histogram.sum(dim=0) / histogram.sum()
+    return (shares + _FLOOR).log() - (everywhere + _FLOOR).log()
+
+
+def _given_both(expected: Tensor, gain: Tensor, bins: Tensor) -> Tensor:
+    """Probability of the classes given atlas and intensity, (classes, cells)."""
+    told = gain.index_select(1, bins.flatten()).view(-1, *bins.shape)
     log_expected = (expected + _EXPECTED_FLOOR).log()
-    found = expected
-    for _ in range(ROUNDS):
-        histogram = _smooth(found @ counts)
-        of_tissue = similar @ histogram + 1e-3 * histogram.sum(dim=0)
-        of_tissue = of_tissue / of_tissue.sum(dim=1, keepdim=True)
-        total = histogram.sum(dim=1, keepdim=True)
-        shares = (histogram + _OWN_VOXELS * of_tissue) / (total + _OWN_VOXELS)
-        everywhere = histogram.sum(dim=0) / histogram.sum()
-        gain = (shares + _FLOOR).log() - (everywhere + _FLOOR).log()
-        found = (log_expected[:, None] + gain[:, bins]).softmax(dim=0).mean(dim=1)
-    return gain, found
+    return (log_expected[:, None] + told).softmax(dim=0).mean(dim=1)
 
 
 def _similar_classes(like: Tensor) -> Tensor:

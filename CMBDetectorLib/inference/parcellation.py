@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -40,7 +39,6 @@ _UNIT_VOXELS = 16
 _MARGIN_MM = 15.0
 _LARGEST_BLOCKS_MM = (240.0, 192.0, 144.0)
 _OVERLAP_MM = 48.0
-_SLAB_ROWS = 16
 _LOOK_MM = 6.0
 _LIKELY = 0.05
 _FIRST_INSIDE = [one.name for one in CLASSES].index("cerebrospinal fluid")
@@ -246,25 +244,19 @@ def _run(
 ) -> tuple[ClassArray, BoolArray]:
     """Class and side of every voxel of one block."""
     i, j, k = part.shape
-    with torch.inference_mode():
-        logits = _logits(part, place, network, compute)[0]
-        classes, right = _best(logits)
-    return classes[:i, :j, :k], right[:i, :j, :k]
-
-
-def _logits(
-    part: FloatArray, place: _Place, network: AtlasGuidedNetwork, compute: ComputeDevice
-) -> Tensor:
-    """Of an image that is padded to what the network takes."""
-    padded = torch.from_numpy(_padded(part, _UNIT_VOXELS))[None, None]
-    images = padded.to(compute.device, DTYPES[compute.precision])
-    logits: Tensor = network(images, _tensor(place.to_atlas_mm, compute), place.displacement_mm)
-    if not math.isfinite(float(logits.sum(dtype=torch.float32))):
+    images = torch.from_numpy(_padded(part, _UNIT_VOXELS))[None, None]
+    images = images.to(compute.device, DTYPES[compute.precision])
+    try:
+        with torch.inference_mode():
+            classes, right = network.classify(
+                images, _tensor(place.to_atlas_mm, compute), place.displacement_mm
+            )
+    except FloatingPointError:
         raise DeviceError(
             f"{compute.name}: the anatomy network gave values that are not finite in "
             f"{compute.precision}; use --precision fp32"
-        )
-    return logits
+        ) from None
+    return classes[:i, :j, :k].cpu().numpy(), right[:i, :j, :k].cpu().numpy()
 
 
 def _padded(part: FloatArray, unit: int) -> FloatArray:
@@ -273,12 +265,3 @@ def _padded(part: FloatArray, unit: int) -> FloatArray:
 
 def _tensor(matrix: Matrix, compute: ComputeDevice) -> Tensor:
     return torch.from_numpy(matrix.astype(np.float32)).to(compute.device)
-
-
-def _best(logits: Tensor) -> tuple[ClassArray, BoolArray]:
-    """Class number and right side of every voxel, some rows at a time."""
-    classes, sides = [], []
-    for rows in torch.split(logits, _SLAB_ROWS, dim=1):
-        classes.append(rows[: len(CLASSES)].argmax(dim=0).to(torch.uint8).cpu())
-        sides.append((rows[-1] > 0).cpu())
-    return torch.cat(classes).numpy(), torch.cat(sides).numpy()

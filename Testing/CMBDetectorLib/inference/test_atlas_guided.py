@@ -26,11 +26,15 @@ BONE = [one.name for one in CLASSES].index("bone")  # nowhere in these atlases
 def to_atlas(
     spacing_mm: tuple[float, float, float], turn_deg: tuple[float, ...], order: tuple[int, ...]
 ) -> np.ndarray:
-    """From the image's voxels to the atlas's frame; its middle a little off the origin."""
+    """From the image's voxels to the atlas's frame; its middle a little off the origin.
+
+    Millimeters are those of an atlas with voxels of 4 mm.
+    """
     turn = Rotation.from_euler("xyz", turn_deg, degrees=True).as_matrix()
     result = np.eye(4)
     result[:3, :3] = (turn * spacing_mm)[:, order]
     result[:3, 3] = (3, -2, 1.5) - result[:3, :3] @ ((np.array(IMAGE) - 1) / 2)
+    result[:3] *= ATLAS_SPACING_MM / 4
     return result
 
 
@@ -213,3 +217,32 @@ def test_low_precision_changes_what_is_computed_little() -> None:
         reduced = network(image.to(torch.bfloat16), to_atlas_mm)
     assert reduced.dtype == torch.bfloat16
     assert float((reduced.float() - full).abs().mean()) < 0.05
+
+
+@pytest.mark.parametrize("name", ["oblique left-handed", "permuted"])
+def test_classes_are_those_of_the_highest_logits(name: str) -> None:
+    """A network's answer differs from voxel to voxel; there are more rows than taken at a time."""
+
+    class Random(nn.Module):
+        def forward(self, features: torch.Tensor) -> torch.Tensor:
+            generator = torch.Generator().manual_seed(4)
+            shape = (1, CELL**3 * N_CHANNELS, *features.shape[2:])
+            return 4 * torch.randn(shape, generator=generator)
+
+    network = AtlasGuidedNetwork(Random(), torch.from_numpy(bright_block()))
+    image, to_atlas_mm = torch.rand(1, 1, 32, 16, 16), tensor(MAPS[name])
+    field = 6 * torch.randn(3, 4, 4, 4, generator=torch.Generator().manual_seed(1))
+    logits = network(image, to_atlas_mm, field)[0]
+    classes, right = network.classify(image, to_atlas_mm, field)
+    assert classes.dtype == torch.uint8
+    assert classes.shape == right.shape == (32, 16, 16)
+    assert torch.equal(classes.long(), logits[:-1].argmax(dim=0))
+    assert torch.equal(right, logits[-1] > 0)
+    assert len(classes.unique()) == len(CLASSES)
+    assert 0.1 < float(right.float().mean()) < 0.9
+
+
+def test_a_logit_that_is_not_finite_is_noticed() -> None:
+    network = AtlasGuidedNetwork(Answer(float("nan")), torch.from_numpy(bright_block()))
+    with pytest.raises(FloatingPointError):
+        network.classify(torch.rand(1, 1, *IMAGE), tensor(MAPS["upright"]))

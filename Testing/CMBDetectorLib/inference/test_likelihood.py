@@ -77,3 +77,19 @@ def test_a_class_of_few_voxels_looks_like_its_tissue() -> None:
     gain, _ = log_likelihoods(bins, shares)
     of_gray, of_bone = bins[0, :2000].median(), bins[0, 2000:].median()
     assert float(gain[AMYGDALA, of_gray]) > float(gain[AMYGDALA, of_bone])
+
+
+def test_of_many_cells_a_sample_tells_as_much() -> None:
+    """Of 200,000 cells 60,000 are looked at, of a quarter of them all."""
+    rng = np.random.default_rng(5)
+    n = 50_000
+    likely_white = torch.arange(n) < n // 2
+    values = torch.where(likely_white, 0.7, 0.5) + torch.from_numpy(rng.normal(0, 0.1, n)).float()
+    share = torch.where(likely_white, 0.8, 0.2)
+    shares = expected({WHITE: share, CORTEX: 1 - share}, n)
+    bins = intensity_bins(values[None])
+    few_gain, few_found = log_likelihoods(bins, shares)
+    gain, found = log_likelihoods(bins.repeat(1, 4), shares.repeat(1, 4))
+    assert found.shape == (len(CLASSES), 4 * n)
+    np.testing.assert_allclose(gain[[WHITE, CORTEX]], few_gain[[WHITE, CORTEX]], atol=0.1)
+    np.testing.assert_allclose(found[WHITE, -n:], few_found[WHITE], atol=0.03)
