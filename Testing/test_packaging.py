@@ -177,7 +177,6 @@ def test_tracked_files_are_small_and_of_known_kinds() -> None:
     resources = ROOT / "CMBDetectorLib" / "resources"
     limits = {
         resources / "models": ({".safetensors"}, 16 * MIB),
-        ROOT / "training" / "models": ({".safetensors"}, 16 * MIB),
         resources / "samples": ({".gz"}, 4 * MIB),
         ROOT / "docs" / "images": ({".png", ".svg"}, 2 * MIB),
         ROOT / "CMBDetector" / "Resources" / "Icons": ({".png"}, MIB // 4),
@@ -198,15 +197,15 @@ def test_tracked_files_are_small_and_of_known_kinds() -> None:
 
 def test_git_never_converts_line_ends_of_hashed_files() -> None:
     assert tracked_files()
-    for models in ("CMBDetectorLib/resources/models", "training/models"):
-        answer = subprocess.run(
-            ["git", "check-attr", "text", "--", f"{models}/any/configs/metadata.json"],
-            cwd=ROOT,
-            capture_output=True,
-            check=True,
-            encoding="utf-8",
-        )
-        assert answer.stdout.strip().endswith("text: unset")
+    name = "CMBDetectorLib/resources/models/any/configs/metadata.json"
+    answer = subprocess.run(
+        ["git", "check-attr", "text", "--", name],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+        encoding="utf-8",
+    )
+    assert answer.stdout.strip().endswith("text: unset")
 
 
 def test_tracked_text_is_text() -> None:

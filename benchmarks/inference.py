@@ -97,6 +97,8 @@ def _run_detect(head: Head, bundle: ModelBundle, folder: Path, device: str, prec
     output = folder / "results"
     command = ["-m", "CMBDetectorLib", "detect", str(head.path), "-o", str(output)]
     command += ["--model", str(bundle.root), "--device", device, "--precision", precision]
+    # The yardstick has no anatomy either; what that takes, anatomy-measure tells.
+    command += ["--anatomy", "none"]
     wall_s, peak_bytes = _measure([sys.executable, *command, "--progress", "none"])
     (path,) = output.glob("*_cmb.json")
     document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))

@@ -17,6 +17,7 @@ import torch
 from monai.networks.utils import pixelshuffle, pixelunshuffle
 from torch import Tensor, nn
 
+from CMBDetectorLib.anatomy.parcellation import CLASSES
 from CMBDetectorLib.inference.atlas_lookup import displaced, look_up, places, with_background
 from CMBDetectorLib.inference.deformation import FRAME_MM
 from CMBDetectorLib.inference.evenness import evened
@@ -30,6 +31,10 @@ _SURE_SIDE = 5.0
 _COORDINATE_MM = 100.0
 _ROWS = 4
 """Of cells, classified at a time."""
+_AROUND = [
+    number for number, one in enumerate(CLASSES) if one.name in {"soft tissue", "bone", "orbit"}
+]
+_NEVER = -1e4
 
 
 @dataclass(frozen=True)
@@ -112,11 +117,16 @@ class AtlasGuidedNetwork(nn.Module):
         return known.joined(answer, list(voxels))[None]
 
     def classify(
-        self, images: Tensor, to_atlas_mm: Tensor, displacement_mm: Tensor | None = None
+        self,
+        images: Tensor,
+        to_atlas_mm: Tensor,
+        displacement_mm: Tensor | None = None,
+        is_within: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """The most likely class of every voxel (x, y, z), uint8, and whether it is on the right.
 
         Some rows at a time: logits of all voxels would be the largest of what is in memory.
+        Voxels ``is_within``, (1, 1, x, y, z), are not scalp, bone or orbit.
 
         Raises
         ------
@@ -125,10 +135,13 @@ class AtlasGuidedNetwork(nn.Module):
         """
         known, features = self._look(images, to_atlas_mm, displacement_mm)
         answer = self._answer(features)
+        within = None if is_within is None else pixelunshuffle(is_within, 3, CELL)[0]
         classes, sides = [], []
         for start in range(0, answer.shape[2], _ROWS):
             rows = slice(start, start + _ROWS)
             logits = known.rows(rows).joined(answer[:, :, rows], list(range(CELL**3)))
+            if within is not None:
+                logits[_AROUND] = logits[_AROUND].masked_fill(within[:, rows], _NEVER)
             highest, best = logits[:-1].max(dim=0)
             if not bool(torch.isfinite(highest).all()):
                 raise FloatingPointError("a logit is not finite")

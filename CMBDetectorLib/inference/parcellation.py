@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from CMBDetectorLib.anatomy.parcellation import CLASSES, values_of
+from CMBDetectorLib.anatomy.parcellation import values_of
 from CMBDetectorLib.anatomy.topology import clean_parcellation
 from CMBDetectorLib.errors import DeviceError
 from CMBDetectorLib.inference.atlas_guided import (
@@ -19,6 +19,7 @@ from CMBDetectorLib.inference.atlas_guided import (
     places_of_cells,
 )
 from CMBDetectorLib.inference.blocks import Block, Box, content_box, plan_blocks
+from CMBDetectorLib.inference.brain_extent import LookedAt, brain_box, is_stripped
 from CMBDetectorLib.inference.deformation import bend_atlas
 from CMBDetectorLib.inference.device import DTYPES, ComputeDevice
 from CMBDetectorLib.inference.ensemble import is_out_of_memory
@@ -39,21 +40,23 @@ _UNIT_VOXELS = 16
 _MARGIN_MM = 15.0
 _LARGEST_BLOCKS_MM = (240.0, 192.0, 144.0)
 _OVERLAP_MM = 48.0
-_LOOK_MM = 6.0
-_LIKELY = 0.05
-_FIRST_INSIDE = [one.name for one in CLASSES].index("cerebrospinal fluid")
 
 
 @dataclass(frozen=True, eq=False)
 class _Place:
-    """How an image lies in the atlas's frame: an affine map, and what the atlas is bent by."""
+    """How an image lies in the atlas's frame: an affine map, and what the atlas is bent by.
+
+    ``is_within`` is where it is brain or fluid, if it is skull-stripped.
+    """
 
     to_atlas_mm: Matrix
     displacement_mm: Tensor
+    is_within: BoolArray | None
 
     def of(self, box: Box) -> _Place:
         """The same for a part of the image."""
-        return replace(self, to_atlas_mm=self.to_atlas_mm @ _from_start(box))
+        within = None if self.is_within is None else self.is_within[box]
+        return replace(self, to_atlas_mm=self.to_atlas_mm @ _from_start(box), is_within=within)
 
 
 def parcellate(
@@ -90,16 +93,20 @@ def parcellate(
     -----
     The head is found in what differs from the background, and the atlas bent to it
     (:mod:`CMBDetectorLib.inference.intensity_alignment`, ``deformation``). The network labels the
-    brain with a margin, the rest is background. A box of more than 240 mm along an axis is computed
-    in overlapping blocks; so is a smaller one where memory runs out, of 192 and of 144 mm.
+    brain with a margin, the rest is background. What is left of a skull-stripped image (nothing but
+    zeros where the scalp should be) is neither scalp nor bone nor orbit. A box of more than 240 mm
+    along an axis is computed in overlapping blocks; so is a smaller one where memory runs out, of
+    192 and of 144 mm.
     """
-    image = prepare_for_anatomy(volume, bundle.spacing_mm)
+    prepared = prepare_for_anatomy(volume, bundle.spacing_mm)
+    image = prepared.image
     box = content_box(image.array, round(_MARGIN_MM / bundle.spacing_mm))
     classes = np.zeros(image.geometry.shape, dtype=np.uint8)
     right = np.zeros(image.geometry.shape, dtype=np.bool_)
     if box is not None:
         content = np.ascontiguousarray(image.array[box], dtype=np.float32)
-        classes[box], right[box] = _label(content, bundle, compute, reporter)
+        seen = prepared.is_seen[box]
+        classes[box], right[box] = _label(content, seen, bundle, compute, reporter)
         reporter.update(0.9, "tidying the anatomy")
         classes, right = clean_parcellation(classes, right, bundle.spacing_mm)
     return image.with_array(values_of(classes, right))
@@ -113,12 +120,16 @@ def load_guided(bundle: AnatomyBundle, compute: ComputeDevice) -> AtlasGuidedNet
 
 
 def _label(
-    content: FloatArray, bundle: AnatomyBundle, compute: ComputeDevice, reporter: ProgressReporter
+    content: FloatArray,
+    seen: BoolArray,
+    bundle: AnatomyBundle,
+    compute: ComputeDevice,
+    reporter: ProgressReporter,
 ) -> tuple[ClassArray, BoolArray]:
     """Class and side of every voxel, in blocks as large as memory allows."""
     try:
         network = load_guided(bundle, compute)
-        box, place = _find(content, bundle.spacing_mm, network, compute, reporter)
+        box, place = _find(content, seen, bundle.spacing_mm, network, compute, reporter=reporter)
         classes = np.zeros(content.shape, dtype=np.uint8)
         right = np.zeros(content.shape, dtype=np.bool_)
         classes[box], right[box] = _in_largest_blocks(
@@ -136,19 +147,23 @@ def _label(
 
 def _find(
     content: FloatArray,
+    seen: BoolArray,
     spacing_mm: float,
     network: AtlasGuidedNetwork,
     compute: ComputeDevice,
+    *,
     reporter: ProgressReporter,
 ) -> tuple[Box, _Place]:
     """Where the brain is, and how that part of the image lies in the atlas's frame."""
     reporter.update(0.05, "finding the head")
     to_atlas_mm = align_by_intensities(content, spacing_mm, network.shares())
-    box = _brain_box(content.shape, spacing_mm, to_atlas_mm, network)
+    look = LookedAt.of(content.shape, spacing_mm, to_atlas_mm, network)
+    box = brain_box(look, round(_MARGIN_MM / spacing_mm))
     reporter.update(0.25, "fitting the atlas")
     near_to_atlas_mm = to_atlas_mm @ _from_start(box)
     displacement_mm = _bend(content[box], near_to_atlas_mm, network, compute)
-    return box, _Place(near_to_atlas_mm, displacement_mm)
+    within = seen[box] if is_stripped(look, seen) else None
+    return box, _Place(near_to_atlas_mm, displacement_mm, within)
 
 
 def _in_largest_blocks(
@@ -190,26 +205,6 @@ def _bend(
     return bend_atlas(bins, place_mm, network.shares())
 
 
-def _brain_box(
-    shape: tuple[int, ...], spacing_mm: float, to_atlas_mm: Matrix, network: AtlasGuidedNetwork
-) -> Box:
-    """Where the atlas has the brain, with a margin: what is farther away is background."""
-    step = round(_LOOK_MM / spacing_mm)
-    from_steps = np.diag([step] * 3 + [1.0])
-    from_steps[:3, 3] = (step - 1) / 2
-    looked = tuple(-(-length // step) for length in shape)
-    matrix = torch.from_numpy((to_atlas_mm @ from_steps).astype(np.float32))
-    expected = network.expectation(looked, matrix.to(network.atlas.device))
-    inside = (expected[_FIRST_INSIDE:].sum(dim=0) > _LIKELY).cpu().numpy()
-    margin = round(_MARGIN_MM / spacing_mm)
-    box = []
-    for axis, length in enumerate(shape):
-        used = np.flatnonzero(inside.any(axis=tuple(other for other in range(3) if other != axis)))
-        low, high = (step * used[0], step * (used[-1] + 1)) if used.size else (0, length)
-        box.append(slice(max(0, int(low) - margin), min(length, int(high) + margin)))
-    return box[0], box[1], box[2]
-
-
 def _label_blocks(
     content: FloatArray,
     blocks: list[Block],
@@ -249,7 +244,10 @@ def _run(
     try:
         with torch.inference_mode():
             classes, right = network.classify(
-                images, _tensor(place.to_atlas_mm, compute), place.displacement_mm
+                images,
+                _tensor(place.to_atlas_mm, compute),
+                place.displacement_mm,
+                None if place.is_within is None else _within(place.is_within, compute),
             )
     except FloatingPointError:
         raise DeviceError(
@@ -257,6 +255,11 @@ def _run(
             f"{compute.precision}; use --precision fp32"
         ) from None
     return classes[:i, :j, :k].cpu().numpy(), right[:i, :j, :k].cpu().numpy()
+
+
+def _within(part: BoolArray, compute: ComputeDevice) -> Tensor:
+    padded = np.pad(part, [(0, -length % _UNIT_VOXELS) for length in part.shape])
+    return torch.from_numpy(padded)[None, None].to(compute.device)
 
 
 def _padded(part: FloatArray, unit: int) -> FloatArray:

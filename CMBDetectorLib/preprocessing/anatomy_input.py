@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,15 @@ PERCENTILES = (0.5, 99.5)
 _LARGEST_SAMPLE = 500_000
 
 
-def prepare_for_anatomy(volume: Volume, spacing_mm: float) -> Volume:
+@dataclass(frozen=True, eq=False)
+class AnatomyInput:
+    """``image`` is float32 between 0 and 1; ``is_seen`` where it was not exactly 0 before."""
+
+    image: Volume
+    is_seen: npt.NDArray[np.bool_]
+
+
+def prepare_for_anatomy(volume: Volume, spacing_mm: float) -> AnatomyInput:
     """The image over its whole field of view, axes closest to right, anterior, superior.
 
     Parameters
@@ -26,13 +35,14 @@ def prepare_for_anatomy(volume: Volume, spacing_mm: float) -> Volume:
 
     Returns
     -------
-    Volume
-        float32 between 0 and 1, see :func:`scale_intensities`.
+    AnatomyInput
+        The image, see :func:`scale_intensities`, and what is not background of zeros.
     """
     canonical = volume.canonical()
     grid = canonical.geometry.with_spacing((spacing_mm,) * 3)
     resampled = resample(canonical, grid)
-    return resampled.with_array(scale_intensities(resampled.array))
+    scaled = resampled.with_array(scale_intensities(resampled.array))
+    return AnatomyInput(scaled, resampled.array != 0)
 
 
 def scale_intensities(array: npt.NDArray[Any]) -> npt.NDArray[np.float32]:

@@ -31,6 +31,7 @@ from training.checkpoint import (
     check_start,
     load_average,
     load_checkpoint,
+    read_facts,
     save_checkpoint,
 )
 from training.optimization import learning_rate, update_average
@@ -104,12 +105,14 @@ def train_anatomy(
     torch.manual_seed(config.seed)
     output.mkdir(parents=True, exist_ok=True)
     state = _new_state(config, atlas, torch.device(device))
+    began_with = str(init_from or "")
     if check_start(output, resume=resume):
         load_checkpoint(output, state)
+        began_with = str(read_facts(output).get("init_from", ""))
     elif init_from is not None:
         _start_from(init_from, state)
     print(f"{len(heads)} heads, from step {state.step}, on {device}", flush=True)
-    facts = {"config": asdict(config), "n_heads": len(heads), "init_from": str(init_from or "")}
+    facts = {"config": asdict(config), "n_heads": len(heads), "init_from": began_with}
     _Session(config, state, heads, budget, output, facts, torch.device(device)).run()
     return state
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -12,7 +13,7 @@ from scipy import ndimage
 def test_bundled_models_are_intact(run_cli, tmp_path):
     run = run_cli("models", "verify", env={"CMBDETECTOR_MODELS": str(tmp_path / "none")})
     assert run.returncode == 0, run.stderr
-    assert run.stdout.count("files ok") >= 1
+    assert run.stdout.count("files ok") == 2  # the detector and the anatomy network
     listed = run_cli("models", "list")
     assert "(default)" in listed.stdout
 
@@ -36,3 +37,9 @@ def test_every_lesion_of_the_sample_is_found(sample_scan, run_cli, tmp_path):
     assert [value for value in lesions if not hit[truth == value].any()] == []
     false = [n for n in range(1, result["count"] + 1) if not (truth[found == n] > 0).any()]
     assert len(false) <= 5
+    told = json.loads(Path(result["paths"]["document"]).read_text(encoding="utf-8"))
+    assert told["provenance"]["anatomy_source"] == "network"
+    assert told["provenance"]["brain_mask_source"] == "anatomy network"
+    assert {one["zone"] for one in told["lesions"]} <= {"lobar", "deep", "infratentorial"}
+    assert {one["hemisphere"] for one in told["lesions"]} <= {"left", "right", "midline"}
+    assert all(one["bombs_region"] for one in told["lesions"])

@@ -246,3 +246,21 @@ def test_a_logit_that_is_not_finite_is_noticed() -> None:
     network = AtlasGuidedNetwork(Answer(float("nan")), torch.from_numpy(bright_block()))
     with pytest.raises(FloatingPointError):
         network.classify(torch.rand(1, 1, *IMAGE), tensor(MAPS["upright"]))
+
+
+def test_what_must_be_within_is_not_scalp_bone_or_orbit() -> None:
+    """The network answers bone everywhere; the right half of the image is within."""
+    network = AtlasGuidedNetwork(Answer(), torch.from_numpy(bright_block()))
+    bias = torch.zeros(N_CHANNELS, CELL**3, 1, 1, 1)
+    bias[BONE], bias[BONE + 1] = 40, 39
+    monkey = network.network.forward
+    network.network.forward = lambda features: monkey(features) + bias.flatten(0, 1)[None]
+    within = torch.zeros(1, 1, *IMAGE, dtype=torch.bool)
+    within[..., 7:, :, :] = True
+    classes, _ = network.classify(
+        torch.rand(1, 1, *IMAGE), tensor(MAPS["upright"]), is_within=within
+    )
+    assert set(classes[:7].unique().tolist()) == {BONE}
+    names = {CLASSES[number].name for number in classes[7:].unique().tolist()}
+    assert names
+    assert not names & {"soft tissue", "bone", "orbit"}

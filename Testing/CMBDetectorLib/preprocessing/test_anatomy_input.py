@@ -21,6 +21,16 @@ AFFINES = {
 }
 
 
+def other_of(mask: np.ndarray, geometry: Geometry, like: Volume) -> np.ndarray:
+    """A mask on another grid by nibabel, linearly; outside of its field of view 0."""
+    moved = nibabel.processing.resample_from_to(
+        nib.Nifti1Image(mask.astype(np.float32), geometry.affine),
+        (like.geometry.shape, like.geometry.affine),
+        order=1,
+    )
+    return np.asarray(moved.dataobj)
+
+
 @pytest.mark.parametrize("name", AFFINES)
 def test_places_in_the_patient_are_kept(name: str) -> None:
     """A smooth image on the coarse grid, against nibabel's resampling at the same places."""
@@ -28,7 +38,9 @@ def test_places_in_the_patient_are_kept(name: str) -> None:
     ijk = np.stack(np.indices(geometry.shape), axis=-1)
     x, y, z = np.moveaxis(geometry.ijk_to_ras_mm(ijk), -1, 0)
     array = (200 + 2 * x + 3 * y - z + 10 * np.sin(x / 12)).astype(np.float32)
-    prepared = prepare_for_anatomy(Volume(array, geometry), 1.5)
+    array[:9] = 0
+    found = prepare_for_anatomy(Volume(array, geometry), 1.5)
+    prepared = found.image
     assert nib.aff2axcodes(prepared.geometry.affine) == ("R", "A", "S")
     np.testing.assert_allclose(prepared.geometry.spacing_mm, 1.5)
     other = nibabel.processing.resample_from_to(
@@ -39,6 +51,13 @@ def test_places_in_the_patient_are_kept(name: str) -> None:
     )
     inside = np.asarray(other.dataobj) > -1e5
     inside &= (prepared.array > 0) & (prepared.array < 1)
+    # Where zeros end, neither tool's values are those of the smooth image.
+    clear = other_of(array != 0, geometry, prepared) > 0.999
+    np.testing.assert_array_equal(found.is_seen[clear], True)
+    gone = other_of(array == 0, geometry, prepared) > 0.999
+    assert gone.any()
+    assert not found.is_seen[gone].any()
+    inside &= clear
     assert inside.mean() > 0.3
     expected = np.asarray(other.dataobj)[inside]
     got = prepared.array[inside]

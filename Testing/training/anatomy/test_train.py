@@ -25,6 +25,7 @@ from training.anatomy.export import export_anatomy
 from training.anatomy.loss import anatomy_loss
 from training.anatomy.patches import Patch, numbered_patch
 from training.anatomy.train import LOG_NAME, train_anatomy
+from training.checkpoint import read_facts
 from training.train import Budget
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -136,6 +137,10 @@ def test_a_training_stops_and_goes_on(
     )
     for name, value in resumed.average.state_dict().items():
         assert torch.equal(value, started.network.state_dict()[name])
+    train_anatomy(
+        still(config), heads_folder, tmp_path / "new", budget=Budget(2, None), resume=True
+    )
+    assert read_facts(tmp_path / "new")["init_from"] == str(part_folder)
 
 
 def test_a_training_starts_from_a_bundle(
