@@ -9,7 +9,7 @@ import pytest
 from CMBDetectorLib.errors import ModelError
 from CMBDetectorLib.models import library
 from CMBDetectorLib.models.bundle import ModelBundle
-from CMBDetectorLib.models.library import bundled_folder, find_bundle, list_bundles, user_folder
+from CMBDetectorLib.models.library import find_bundle, list_bundles, user_folder
 
 MakeBundle = Callable[..., ModelBundle]
 
@@ -81,10 +81,12 @@ def test_missing_user_folder_is_no_error(folder: Path) -> None:
 
 
 def test_default_model_is_sound() -> None:
-    if not (bundled_folder() / library.DEFAULT_MODEL_ID).is_dir():
-        pytest.skip("the default model has not been trained yet")
     assert find_bundle(None).id == library.DEFAULT_MODEL_ID
-    assert [item.id for item in list_bundles() if item.is_default] == [library.DEFAULT_MODEL_ID]
+    defaults = {item.kind: item.id for item in list_bundles() if item.is_default}
+    assert defaults == {
+        "detector": library.DEFAULT_MODEL_ID,
+        "anatomy": library.DEFAULT_ANATOMY_ID,
+    }
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the folder of this platform")
