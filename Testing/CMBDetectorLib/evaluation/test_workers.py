@@ -17,7 +17,7 @@ from CMBDetectorLib.evaluation.workers import run_in_order_of_end
 from CMBDetectorLib.progress import CancelToken
 
 PARENT = """\
-import os, sys, time
+import os, signal, sys, time
 from CMBDetectorLib.evaluation.workers import run_in_order_of_end
 
 def sleep(folder):
@@ -25,6 +25,8 @@ def sleep(folder):
     time.sleep(300)
 
 if __name__ == "__main__":
+    # A run in the background of a shell ignores it, and its children do.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     list(run_in_order_of_end(sleep, [sys.argv[1]] * 4, jobs=2))
 """
 
