@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,19 +50,31 @@ def save_checkpoint(folder: Path, state: TrainingState, facts: dict[str, Any]) -
         for name, tensor in values.items():
             tensors[f"optimizer.{index}.{name}"] = tensor
     plain = facts | {"step": state.step, "elapsed_s": state.elapsed_s}
-    path = folder / CHECKPOINT_NAME
-    partial = folder / f".{CHECKPOINT_NAME}.partial"
+    write_tensors(folder / CHECKPOINT_NAME, tensors, {_STATE_KEY: json.dumps(plain)})
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write a safetensors file, whole or not at all.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written; an earlier file is then still there.
+    """
+    partial = path.with_name(f".{path.name}.partial")
     try:
         # Copies, as MONAI's DynUNet has tensors under several names, which safetensors refuses.
         safetensors.torch.save_file(
             {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()},
             partial,
-            metadata={_STATE_KEY: json.dumps(plain)},
+            metadata=metadata,
         )
         partial.replace(path)
     except (OSError, SafetensorError) as error:
         partial.unlink(missing_ok=True)
-        raise OutputError(f"cannot write the checkpoint {path}: {error}") from error
+        raise OutputError(
+            f"cannot write {path}: {error}; free space or make the folder writable"
+        ) from error
 
 
 def load_checkpoint(folder: Path, state: TrainingState) -> None:

@@ -58,6 +58,12 @@ CLASSES: tuple[ParcellationClass, ...] = (
 )
 N_CHANNELS = len(CLASSES) + 1
 """Channels of the network: a logit per class, and the logit of the right side."""
+_NUMBERS = {one.name: number for number, one in enumerate(CLASSES)}
+
+
+def class_number(name: str) -> int:
+    """Number of the class of that name: its place in :data:`CLASSES`; KeyError if there is none."""
+    return _NUMBERS[name]
 
 
 def values_of(

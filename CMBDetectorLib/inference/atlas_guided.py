@@ -17,7 +17,7 @@ import torch
 from monai.networks.utils import pixelshuffle, pixelunshuffle
 from torch import Tensor, nn
 
-from CMBDetectorLib.anatomy.parcellation import CLASSES
+from CMBDetectorLib.anatomy.parcellation import class_number
 from CMBDetectorLib.inference.atlas_lookup import displaced, look_up, places, with_background
 from CMBDetectorLib.inference.deformation import FRAME_MM
 from CMBDetectorLib.inference.evenness import evened
@@ -31,9 +31,7 @@ _SURE_SIDE = 5.0
 _COORDINATE_MM = 100.0
 _ROWS = 4
 """Of cells, classified at a time."""
-_AROUND = [
-    number for number, one in enumerate(CLASSES) if one.name in {"soft tissue", "bone", "orbit"}
-]
+_AROUND = [class_number(name) for name in ("soft tissue", "bone", "orbit")]
 _NEVER = -1e4
 
 

@@ -9,13 +9,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from CMBDetectorLib.anatomy.parcellation import CLASSES
+from CMBDetectorLib.anatomy.parcellation import class_number
 from CMBDetectorLib.inference.atlas_guided import AtlasGuidedNetwork
 from CMBDetectorLib.inference.blocks import Box
 
 _STEP_MM = 6.0
-_FIRST_INSIDE = [one.name for one in CLASSES].index("cerebrospinal fluid")
-_SCALP = [one.name for one in CLASSES].index("soft tissue")
+_FIRST_INSIDE = class_number("cerebrospinal fluid")
+_SCALP = class_number("soft tissue")
 _LIKELY, _EXPECTED = 0.05, 0.5
 _FEWEST_LOOKED, _SEEN_SHARE = 200, 0.05
 
@@ -61,8 +61,9 @@ def brain_box(look: LookedAt, margin: int) -> Box:
 
 
 def is_stripped(look: LookedAt, is_seen: npt.NDArray[np.bool_]) -> bool:
-    """Whether nothing is seen where the atlas has the scalp, in under 5 % of 200 places or more.
+    """Whether the image has nothing but zeros where the atlas has the scalp.
 
+    That is said where 200 places at least are looked at, and under 5 % of them are not 0.
     ``is_seen`` (the image's shape) is where the image is not exactly 0.
     """
     scalp = (look.expected[_SCALP] > _EXPECTED).numpy()

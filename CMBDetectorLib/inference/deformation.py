@@ -16,7 +16,7 @@ import torch.nn.functional as nnf
 from torch import Tensor
 
 from CMBDetectorLib.anatomy.alignment import ATLAS_SHAPE, ATLAS_SPACING_MM
-from CMBDetectorLib.anatomy.parcellation import CLASSES
+from CMBDetectorLib.anatomy.parcellation import class_number
 from CMBDetectorLib.inference.atlas_lookup import displaced, look_up, with_background
 from CMBDetectorLib.inference.likelihood import log_likelihoods
 
@@ -34,7 +34,7 @@ _STEP_MM = 1.0
 _STIFFNESS = 10.0
 _FLOOR = 1e-3
 _LARGEST_SAMPLE = 60_000
-_FIRST_INSIDE = [one.name for one in CLASSES].index("cerebrospinal fluid")
+_FIRST_INSIDE = class_number("cerebrospinal fluid")
 _NEAR_VOXELS, _NEAR = 7, 0.02
 
 

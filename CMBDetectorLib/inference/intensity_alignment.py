@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as nnf
 from torch import Tensor
 
-from CMBDetectorLib.anatomy.parcellation import CLASSES
+from CMBDetectorLib.anatomy.parcellation import CLASSES, class_number
 from CMBDetectorLib.geometry import FloatArray
 from CMBDetectorLib.inference.atlas_lookup import look_up, with_background
 from CMBDetectorLib.inference.evenness import evened
@@ -36,8 +36,7 @@ _FOCUS_ROUNDS = 3
 _LOWEST_KNOWN_MM, _EDGE_MM = -50.0, 5.0
 """Below this the heads that the atlas is made of end, not the head."""
 _N_BINS = 24
-_FIRST_INSIDE = "cerebrospinal fluid"
-_N_OUTSIDE = [one.name for one in CLASSES].index(_FIRST_INSIDE)
+_N_OUTSIDE = class_number("cerebrospinal fluid")
 _ALIKE = (
     ("lateral ventricle", "third ventricle", "fourth ventricle"),
     ("cerebral white matter", "brainstem", "cerebellar white matter", "ventral diencephalon"),
@@ -145,11 +144,11 @@ def _by_tissue(shares: Tensor) -> Tensor:
     """Classes that look alike together: half of the work; outside of the brain first."""
     names = [one.name for one in CLASSES]
     alone = [[name] for name in names if not any(name in group for group in _ALIKE)]
-    outside = [group for group in alone if names.index(group[0]) < names.index(_FIRST_INSIDE)]
+    outside = [group for group in alone if class_number(group[0]) < _N_OUTSIDE]
     inside = [group for group in alone if group not in outside]
     groups = [*outside, *inside, *_ALIKE]
     return torch.stack(
-        [shares[[names.index(name) for name in group]].sum(dim=0) for group in groups]
+        [shares[[class_number(name) for name in group]].sum(dim=0) for group in groups]
     )
 
 

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as nnf
 from torch import Tensor
 
-from CMBDetectorLib.anatomy.parcellation import CLASSES
+from CMBDetectorLib.anatomy.parcellation import CLASSES, class_number
 
 N_BINS = 32
 ROUNDS = 3
@@ -124,10 +124,9 @@ def _given_both(expected: Tensor, gain: Tensor, bins: Tensor) -> Tensor:
 
 def _similar_classes(like: Tensor) -> Tensor:
     """1 where two classes are of similar tissue, (classes, classes)."""
-    names = [one.name for one in CLASSES]
-    result = torch.eye(len(names), dtype=like.dtype, device=like.device)
+    result = torch.eye(len(CLASSES), dtype=like.dtype, device=like.device)
     for group in _SIMILAR:
-        numbers = torch.tensor([names.index(name) for name in group], device=like.device)
+        numbers = torch.tensor([class_number(name) for name in group], device=like.device)
         result[numbers[:, None], numbers] = 1
     return result
 

@@ -197,7 +197,7 @@ def _bend(
     content: FloatArray, to_atlas_mm: Matrix, network: AtlasGuidedNetwork, compute: ComputeDevice
 ) -> Tensor:
     """How the atlas is bent to the head: the displacement at its knots."""
-    images = torch.from_numpy(_padded(content, CELL))[None, None].to(compute.device)
+    images = _padded(content, CELL, compute)
     matrix = _tensor(to_atlas_mm, compute)
     shape = tuple(length // CELL for length in images.shape[2:])
     place_mm = places_of_cells(shape, matrix).flatten(1)
@@ -239,15 +239,15 @@ def _run(
 ) -> tuple[ClassArray, BoolArray]:
     """Class and side of every voxel of one block."""
     i, j, k = part.shape
-    images = torch.from_numpy(_padded(part, _UNIT_VOXELS))[None, None]
-    images = images.to(compute.device, DTYPES[compute.precision])
+    images = _padded(part, _UNIT_VOXELS, compute).to(DTYPES[compute.precision])
+    within = place.is_within
     try:
         with torch.inference_mode():
             classes, right = network.classify(
                 images,
                 _tensor(place.to_atlas_mm, compute),
                 place.displacement_mm,
-                None if place.is_within is None else _within(place.is_within, compute),
+                None if within is None else _padded(within, _UNIT_VOXELS, compute),
             )
     except FloatingPointError:
         raise DeviceError(
@@ -257,13 +257,10 @@ def _run(
     return classes[:i, :j, :k].cpu().numpy(), right[:i, :j, :k].cpu().numpy()
 
 
-def _within(part: BoolArray, compute: ComputeDevice) -> Tensor:
-    padded = np.pad(part, [(0, -length % _UNIT_VOXELS) for length in part.shape])
+def _padded(part: FloatArray | BoolArray, unit: int, compute: ComputeDevice) -> Tensor:
+    """A part of the image on the device, (1, 1, x, y, z), each side a multiple of ``unit``."""
+    padded = np.pad(part, [(0, -length % unit) for length in part.shape])
     return torch.from_numpy(padded)[None, None].to(compute.device)
-
-
-def _padded(part: FloatArray, unit: int) -> FloatArray:
-    return np.pad(part, [(0, -length % unit) for length in part.shape])
 
 
 def _tensor(matrix: Matrix, compute: ComputeDevice) -> Tensor:

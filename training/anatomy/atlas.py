@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -13,13 +13,13 @@ from scipy import ndimage
 from torch import Tensor
 
 from CMBDetectorLib.anatomy.alignment import ATLAS_SHAPE, atlas_index_of_mm, fit_affine
-from CMBDetectorLib.anatomy.parcellation import CLASSES
+from CMBDetectorLib.anatomy.parcellation import CLASSES, class_number
 from training.anatomy.heads import StoredHead, class_of_label, side_of_label
 
 FloatArray = npt.NDArray[np.float64]
 SMOOTHING_VOXELS = 0.8
 _STEP = 2
-_FIRST_STRUCTURE = [one.name for one in CLASSES].index("cerebral white matter")
+_FIRST_STRUCTURE = class_number("cerebral white matter")
 _FEWEST_VOXELS = 5
 
 
@@ -28,12 +28,12 @@ class AlignedHead:
     """A head, and how it lies in the atlas's frame.
 
     ``to_atlas_mm`` (4, 4) is from its voxel indices to the frame; ``displacement_mm`` what the
-    atlas is bent by, see :mod:`training.anatomy.groupwise`, or None.
+    atlas is bent by, see :mod:`training.anatomy.groupwise`; nowhere, unless that was sought.
     """
 
     head: StoredHead
     to_atlas_mm: FloatArray
-    displacement_mm: Tensor | None = None
+    displacement_mm: Tensor = field(default_factory=lambda: torch.zeros(3, 2, 2, 2))
 
 
 def build_atlas(heads: Sequence[StoredHead]) -> tuple[Tensor, list[AlignedHead]]:

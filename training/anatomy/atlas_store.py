@@ -10,11 +10,11 @@ import safetensors.torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from CMBDetectorLib.errors import OutputError
 from CMBDetectorLib.models.anatomy_bundle import ATLAS_TENSOR
 from training.anatomy.atlas import AlignedHead, build_atlas
 from training.anatomy.groupwise import sharpen
 from training.anatomy.heads import stored_heads
+from training.checkpoint import write_tensors
 
 STORE_NAME = "atlas.safetensors"
 _HEADS_KEY = "heads"
@@ -42,13 +42,9 @@ def atlas_of_heads(data: Path, heads: tuple[str, ...]) -> tuple[Tensor, list[Ali
     tensors = _read(path, key)
     if tensors is None:
         atlas, bent = sharpen(affine, aligned)
-        fields = {
-            str(number): one.displacement_mm.contiguous()
-            for number, one in enumerate(bent)
-            if one.displacement_mm is not None
-        }
-        tensors = {ATLAS_TENSOR: atlas.contiguous(), **fields}
-        _write(path, tensors, key)
+        fields = {str(number): one.displacement_mm for number, one in enumerate(bent)}
+        tensors = {ATLAS_TENSOR: atlas, **fields}
+        write_tensors(path, tensors, {_HEADS_KEY: key})
     return tensors[ATLAS_TENSOR], [
         replace(one, displacement_mm=tensors[str(number)]) for number, one in enumerate(aligned)
     ]
@@ -63,12 +59,3 @@ def _read(path: Path, key: str) -> dict[str, Tensor] | None:
         return dict(safetensors.torch.load_file(path))
     except (OSError, SafetensorError):
         return None
-
-
-def _write(path: Path, tensors: dict[str, Tensor], key: str) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        safetensors.torch.save_file(tensors, partial, metadata={_HEADS_KEY: key})
-        partial.replace(path)
-    except (OSError, SafetensorError) as error:
-        raise OutputError(f"cannot write {path}: {error}; free space or make it writable") from None

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from CMBDetectorLib.anatomy.parcellation import CLASSES
+from CMBDetectorLib.anatomy.parcellation import class_number
 from CMBDetectorLib.preprocessing.anatomy_input import scale_intensities
 from training.anatomy.atlas import AlignedHead
 from training.anatomy.contrasts import (
@@ -30,7 +30,7 @@ from training.simulation.acquisition import Acquisition
 from training.simulation.anatomy import brain_labels
 from training.simulation.subject import Subject
 
-FIRST_BRAIN_CLASS = [one.name for one in CLASSES].index("cerebral white matter")
+FIRST_BRAIN_CLASS = class_number("cerebral white matter")
 _GRADIENT_ECHO_SHARE, _SUSCEPTIBILITY_SHARE = 0.6, 0.06
 _BENT_SHARES = (0.4, 1.0)
 _STRIPPED_SHARE, _CUT_SHARE, _ZEROED_SHARE = 0.35, 0.2, 0.3
@@ -118,8 +118,6 @@ def draw_patch(
 
 def _bent(aligned: AlignedHead, rng: np.random.Generator, *, is_mirrored: bool) -> Tensor:
     """What the atlas is bent by: as where it is used, not all of what the head asks for."""
-    if aligned.displacement_mm is None:
-        return torch.zeros(3, 2, 2, 2)
     field = aligned.displacement_mm * float(rng.uniform(*_BENT_SHARES))
     return mirrored(field) if is_mirrored else field
 

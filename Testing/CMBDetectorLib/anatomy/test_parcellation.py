@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from CMBDetectorLib.anatomy.label_values import BRAIN, structures_in
-from CMBDetectorLib.anatomy.parcellation import CLASSES, N_CHANNELS, values_of
+from CMBDetectorLib.anatomy.parcellation import CLASSES, N_CHANNELS, class_number, values_of
 
 
 def test_every_value_is_known_and_means_the_class_and_side() -> None:
@@ -19,6 +20,12 @@ def test_every_value_is_known_and_means_the_class_and_side() -> None:
             assert (left.side, right.side) == ("left", "right")
         else:
             assert left.side == "none"
+
+
+def test_a_class_is_found_by_its_name() -> None:
+    assert [class_number(one.name) for one in CLASSES] == list(range(len(CLASSES)))
+    with pytest.raises(KeyError):
+        class_number("hypophysis")
 
 
 def test_brain_classes_are_those_after_the_fluid() -> None:

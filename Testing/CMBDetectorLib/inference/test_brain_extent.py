@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from nibabel.affines import apply_affine
+from scipy.spatial.transform import Rotation
 
 from CMBDetectorLib.anatomy.alignment import ATLAS_SHAPE, atlas_index_of_mm
 from CMBDetectorLib.anatomy.parcellation import CLASSES
@@ -39,6 +40,26 @@ def looked(network: AtlasGuidedNetwork, shape: tuple[int, int, int] = SHAPE) -> 
 def distance_mm() -> np.ndarray:
     index = np.stack(np.indices(SHAPE), axis=-1)
     return np.linalg.norm(SPACING_MM * (index - np.array(MIDDLE)), axis=-1)
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)])
+@pytest.mark.parametrize("first", [1.0, -1.0])
+def test_what_is_looked_at_is_in_the_middle_of_the_steps(
+    network: AtlasGuidedNetwork, order: tuple[int, int, int], first: float
+) -> None:
+    """Against the atlas at every voxel; oblique, left-handed and permuted maps."""
+    shape = (47, 41, 44)
+    to_atlas_mm = np.eye(4)
+    turn = Rotation.from_euler("xyz", (20, -35, 50), degrees=True).as_matrix()
+    to_atlas_mm[:3, :3] = (turn * (first * SPACING_MM, SPACING_MM, SPACING_MM))[:, order]
+    to_atlas_mm[:3, 3] = (30, -12, 8)  # at the edge of the brain
+    look = LookedAt.of(shape, SPACING_MM, to_atlas_mm, network)
+    assert look.step == 3
+    everywhere = network.expectation(shape, torch.from_numpy(to_atlas_mm.astype(np.float32)))
+    middles = everywhere[:, 1::3, 1::3, 1::3]
+    i, j, k = middles.shape[1:]
+    np.testing.assert_allclose(look.expected[:, :i, :j, :k], middles, atol=1e-4)
+    assert 0.05 < float(middles[NAMES.index("cerebral white matter")].mean()) < 0.95
 
 
 def test_the_box_holds_the_brain_and_little_more(network: AtlasGuidedNetwork) -> None:

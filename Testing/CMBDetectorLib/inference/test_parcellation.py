@@ -170,6 +170,26 @@ def test_blocks_give_what_the_whole_gives(
     np.testing.assert_array_equal(found.array, expected.array)
 
 
+@pytest.mark.parametrize("largest_mm", [240.0, 96.0])
+def test_what_is_left_of_a_stripped_head_is_not_called_scalp(
+    coarse_bundle: AnatomyBundle,
+    labeled: tuple[Volume, Volume],
+    largest_mm: float,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As bright as scalp, yet not 0: whole, and in blocks. What is 0 may be anything."""
+    image, plain = labeled
+    assert (plain.array == VALUES[SCALP]).any()
+    monkeypatch.setattr(parcellation, "is_stripped", lambda *_: True)
+    monkeypatch.setattr(parcellation, "_LARGEST_BLOCKS_MM", (largest_mm,))
+    monkeypatch.setattr(parcellation, "_OVERLAP_MM", 24.0)
+    found = parcellate(image, coarse_bundle, CPU, reporter())
+    assert not (found.array == VALUES[SCALP]).any()
+    for value in (VALUES[LEFT], VALUES[RIGHT], VALUES[STEM]):
+        sure = plain.array == value
+        assert float((found.array[sure] == value).mean()) > 0.95
+
+
 def test_smaller_blocks_when_memory_runs_out(
     coarse_bundle: AnatomyBundle,
     labeled: tuple[Volume, Volume],

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from CMBDetectorLib.anatomy.alignment import ATLAS_SHAPE, atlas_index_of_mm
-from CMBDetectorLib.anatomy.parcellation import CLASSES
+from CMBDetectorLib.anatomy.parcellation import CLASSES, class_number
 from CMBDetectorLib.errors import InputError, OutputError
 from CMBDetectorLib.inference.atlas_lookup import displaced, look_up
 from CMBDetectorLib.inference.deformation import FRAME_MM
@@ -81,8 +81,7 @@ def centers_mm(heads: list[AlignedHead], name: str) -> np.ndarray:
         place_mm = torch.from_numpy(
             (one.to_atlas_mm[:3, :3] @ points.T + one.to_atlas_mm[:3, 3:]).astype(np.float32)
         )
-        if one.displacement_mm is not None:
-            place_mm = displaced(place_mm, one.displacement_mm, FRAME_MM)
+        place_mm = displaced(place_mm, one.displacement_mm, FRAME_MM)
         rows.append(place_mm.numpy().mean(axis=1))
     return np.stack(rows)
 
@@ -101,11 +100,10 @@ def test_structures_come_together(
 def test_the_atlas_gets_sharper_and_stays_where_it_was(
     affine: tuple[Tensor, list[AlignedHead]], sharp: tuple[Tensor, list[AlignedHead]]
 ) -> None:
-    names = [one.name for one in CLASSES]
     to_mm = np.linalg.inv(atlas_index_of_mm())
     for name in BALLS:
         blurred, clear = (
-            one[0][names.index(name), ATLAS_SHAPE[0] // 2 :] for one in (affine, sharp)
+            one[0][class_number(name), ATLAS_SHAPE[0] // 2 :] for one in (affine, sharp)
         )
         assert int(clear.max()) > 1.1 * int(blurred.max())
         centers = []
@@ -125,19 +123,14 @@ def test_what_the_bent_atlas_expects_is_what_the_head_has(
         index = np.stack(np.indices(labels.shape)).reshape(3, -1) * 2
         matrix = before.to_atlas_mm
         place_mm = torch.from_numpy((matrix[:3, :3] @ index + matrix[:3, 3:]).astype(np.float32))
-        assert after.displacement_mm is not None
         moved_mm = displaced(place_mm, after.displacement_mm, FRAME_MM)
         truth = torch.from_numpy(class_of_label()[labels].ravel().astype(np.int64))
-        deep = torch.isin(truth, torch.tensor([names_index(name) for name in BALLS]))
+        deep = torch.isin(truth, torch.tensor([class_number(name) for name in BALLS]))
         hits = [
             float((look_up(atlas.float(), at)[:, deep].argmax(dim=0) == truth[deep]).float().mean())
             for atlas, at in ((affine[0], place_mm), (sharp[0], moved_mm))
         ]
         assert hits[1] > max(0.25, 2 * hits[0])
-
-
-def names_index(name: str) -> int:
-    return [one.name for one in CLASSES].index(name)
 
 
 def test_the_sharp_atlas_is_whole_and_the_same_on_both_sides(
@@ -189,8 +182,6 @@ def test_an_atlas_is_made_once_for_the_same_heads(
     assert torch.equal(again, atlas)
     for one, other in zip(heads, same, strict=True):
         assert one.head == other.head
-        assert one.displacement_mm is not None
-        assert other.displacement_mm is not None
         assert torch.equal(one.displacement_mm, other.displacement_mm)
     atlas_of_heads(tmp_path, ("01",))
     assert builds == [2, 1]
