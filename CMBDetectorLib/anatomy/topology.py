@@ -10,19 +10,18 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from CMBDetectorLib.anatomy.parcellation import CLASSES
+from CMBDetectorLib.anatomy.parcellation import CLASSES, class_number
 from CMBDetectorLib.anatomy.sides import BoolArray, separate_sides
 
 ClassArray = npt.NDArray[np.uint8]
 CodeArray = npt.NDArray[np.int16]
 Boxes = Sequence[tuple[slice, ...] | None]
 
-_NUMBER = {one.name: number for number, one in enumerate(CLASSES)}
-_FLUID = _NUMBER["cerebrospinal fluid"]
-_FIRST_BRAIN = _NUMBER["cerebral white matter"]
+_FLUID = class_number("cerebrospinal fluid")
+_FIRST_BRAIN = class_number("cerebral white matter")
 # Structures that reach far, so that a coarse grid cuts off parts of them that are real.
 _FAR_REACHING = tuple(
-    _NUMBER[name]
+    class_number(name)
     for name in (
         "cerebral white matter",
         "cerebral cortex",

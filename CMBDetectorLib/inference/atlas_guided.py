@@ -52,17 +52,17 @@ class _Known:
         """The same for some rows of the cells."""
         return _Known(self.log_expected[:, rows], self.gain, self.bins[:, rows], self.side[:, rows])
 
-    def joined(self, answer: Tensor, voxels: list[int]) -> Tensor:
-        """With the network's answer, (N_CHANNELS, voxels, x, y, z), of those voxels of a cell."""
+    def joined(self, answer: Tensor, voxels: list[int]) -> tuple[Tensor, Tensor]:
+        """With the network's answer, (N_CHANNELS, voxels, x, y, z), of those voxels of a cell.
+
+        Logits of the classes, (classes, voxels, x, y, z), and of the right side.
+        """
         if len(voxels) < answer.shape[1]:
             answer = answer[:, voxels]
         bins = self.bins[voxels]
         told = self.gain.index_select(1, bins.flatten()).view(-1, *bins.shape)
-        known = self.log_expected[:, None] + told
-        sides = self.side[:, None].expand_as(answer[-1:])
-        return torch.cat(
-            [answer[:-1] + known.to(answer.dtype), answer[-1:] + sides.to(answer.dtype)]
-        )
+        known = told.add_(self.log_expected[:, None]).to(answer.dtype)
+        return answer[:-1] + known, answer[-1] + self.side.to(answer.dtype)
 
 
 class AtlasGuidedNetwork(nn.Module):
@@ -112,7 +112,8 @@ class AtlasGuidedNetwork(nn.Module):
         """The same for some voxels of each cell, ``(1, N_CHANNELS, voxels, x/2, y/2, z/2)``."""
         known, features = self._look(images, to_atlas_mm, displacement_mm)
         answer = self._answer(features)
-        return known.joined(answer, list(voxels))[None]
+        logits, side = known.joined(answer, list(voxels))
+        return torch.cat([logits, side[None]])[None]
 
     def classify(
         self,
@@ -137,14 +138,14 @@ class AtlasGuidedNetwork(nn.Module):
         classes, sides = [], []
         for start in range(0, answer.shape[2], _ROWS):
             rows = slice(start, start + _ROWS)
-            logits = known.rows(rows).joined(answer[:, :, rows], list(range(CELL**3)))
+            logits, side = known.rows(rows).joined(answer[:, :, rows], list(range(CELL**3)))
             if within is not None:
                 logits[_AROUND] = logits[_AROUND].masked_fill(within[:, rows], _NEVER)
-            highest, best = logits[:-1].max(dim=0)
+            highest, best = logits.max(dim=0)
             if not bool(torch.isfinite(highest).all()):
                 raise FloatingPointError("a logit is not finite")
             classes.append(best.to(torch.uint8))
-            sides.append(logits[-1] > 0)
+            sides.append(side > 0)
         shuffled = [
             pixelshuffle(torch.cat(found, dim=1)[None], 3, CELL)[0, 0] for found in (classes, sides)
         ]

@@ -2,30 +2,90 @@
 
 from __future__ import annotations
 
+import itertools
+import operator
+from dataclasses import dataclass
+from typing import Any
+
 import torch
 import torch.nn.functional as nnf
 from torch import Tensor
 
 from CMBDetectorLib.anatomy.alignment import ATLAS_SPACING_MM
 
+_CORNERS = tuple(itertools.product((0, 1), repeat=3))
+
+
+@dataclass(frozen=True, eq=False)
+class LookupTable:
+    """Maps of the atlas's frame, arranged so that all values of a place lie together.
+
+    A place is then a weighted sum of eight rows, ten times as fast on a CPU as sampling the maps
+    one by one. ``rows`` is (voxels, n), with a border of zeros about maps of ``shape``.
+    """
+
+    rows: Tensor
+    shape: tuple[int, ...]
+
+    @classmethod
+    def of(cls, maps: Tensor) -> LookupTable:
+        """Of maps on the grid of :mod:`CMBDetectorLib.anatomy.alignment`, (n, x, y, z), float."""
+        bordered = nnf.pad(maps, [1] * 6)
+        return cls(bordered.flatten(1).T.contiguous(), tuple(maps.shape[1:]))
+
+    def at(self, place_mm: Tensor) -> Tensor:
+        """Values at places (3, ...), linear between voxels, 0 beyond the outermost: (n, ...)."""
+        sizes = torch.tensor(self.shape, device=place_mm.device)[:, None]
+        index = place_mm.flatten(1) / ATLAS_SPACING_MM + (sizes + 1) / 2
+        index = torch.minimum(index.clamp(min=0), sizes + 1)
+        found: Tensor = _Interpolation.apply(  # type: ignore[no-untyped-call]
+            index, self.rows, self.shape
+        )
+        return found.T.reshape(-1, *place_mm.shape[1:])
+
+
+class _Interpolation(torch.autograd.Function):
+    """Weighted sums of rows, and how they change with the index.
+
+    PyTorch's own gradient, by way of the weights, takes half as long again.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, index: Tensor, rows: Tensor, shape: tuple[int, ...]) -> Tensor:
+        """Of rows (voxels, n) at an index (3, places) within the border: (places, n)."""
+        sizes = torch.tensor(shape, device=index.device)[:, None]
+        low = torch.minimum(index.floor(), sizes)
+        strides = ((shape[1] + 2) * (shape[2] + 2), shape[2] + 2, 1)
+        first = sum(along.long() * stride for along, stride in zip(low, strides, strict=True))
+        steps = [sum(map(operator.mul, corner, strides)) for corner in _CORNERS]
+        places = torch.as_tensor(first)[:, None] + torch.tensor(steps, device=index.device)
+        above = index - low
+        ctx.save_for_backward(places, above, rows)
+        return _summed(rows, places, torch.stack([1 - above, above], dim=1))
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        """Towards the index."""
+        places, above, rows = ctx.saved_tensors
+        shares = torch.stack([1 - above, above], dim=1)
+        result = []
+        for axis in range(3):
+            changes = shares.clone()
+            changes[axis, 0], changes[axis, 1] = -1, 1
+            result.append((_summed(rows, places, changes) * gradient).sum(dim=1))
+        return torch.stack(result), None, None
+
+
+def _summed(rows: Tensor, places: Tensor, shares: Tensor) -> Tensor:
+    """Rows at the corners (places, 8), each times its shares along the axes, (3, 2, places)."""
+    x, y, z = shares
+    weights = (x[:, None, None] * y[:, None] * z).flatten(0, 2).T.to(rows.dtype)
+    return nnf.embedding_bag(places, rows, per_sample_weights=weights.contiguous(), mode="sum")
+
 
 def look_up(maps: Tensor, place_mm: Tensor) -> Tensor:
-    """Values of maps of the atlas's frame, linear between voxels, 0 beyond the outermost.
-
-    Parameters
-    ----------
-    maps
-        On the grid of :mod:`CMBDetectorLib.anatomy.alignment`, (n, x, y, z), floating point.
-    place_mm
-        (3, ...).
-
-    Returns
-    -------
-    Tensor
-        (n, ...).
-    """
-    size_mm = ATLAS_SPACING_MM * torch.tensor(maps.shape[1:], device=maps.device, dtype=maps.dtype)
-    return _sampled(maps, place_mm, size_mm, is_beyond_zero=True)
+    """Values of maps at places, once; see :class:`LookupTable`."""
+    return LookupTable.of(maps).at(place_mm)
 
 
 def displaced(place_mm: Tensor, displacement_mm: Tensor, size_mm: Tensor) -> Tensor:
@@ -39,8 +99,15 @@ def displaced(place_mm: Tensor, displacement_mm: Tensor, size_mm: Tensor) -> Ten
     size_mm
         Of that box, (3,).
     """
-    moved = _sampled(displacement_mm, place_mm, size_mm, is_beyond_zero=False)
-    return place_mm + moved
+    relative = 2 * place_mm.flatten(1).T / size_mm
+    moved = nnf.grid_sample(
+        displacement_mm[None],
+        relative.flip(-1)[None, None, None],
+        mode="bilinear",
+        padding_mode="border",
+        align_corners=True,
+    )
+    return place_mm + moved[0, :, 0, 0].reshape(place_mm.shape)
 
 
 def with_background(found: Tensor) -> Tensor:
@@ -59,16 +126,3 @@ def places(shape: tuple[int, ...], to_atlas_mm: Tensor) -> Tensor:
         along[axis] = -1
         result = result + matrix[:3, axis].view(3, 1, 1, 1) * number.view(1, *along)
     return result
-
-
-def _sampled(maps: Tensor, place_mm: Tensor, size_mm: Tensor, *, is_beyond_zero: bool) -> Tensor:
-    """Maps (n, x, y, z) of a box about the origin at places (3, ...)."""
-    relative = 2 * place_mm.flatten(1).T / size_mm
-    found = nnf.grid_sample(
-        maps[None],
-        relative.flip(-1)[None, None, None],
-        mode="bilinear",
-        padding_mode="zeros" if is_beyond_zero else "border",
-        align_corners=not is_beyond_zero,
-    )
-    return found[0, :, 0, 0].reshape(-1, *place_mm.shape[1:])

@@ -1,4 +1,4 @@
-"""How far the brain reaches in an image that is aligned with the atlas, and whether that is all."""
+"""How far the brain reaches in an image that is aligned with the atlas."""
 
 from __future__ import annotations
 
@@ -15,9 +15,7 @@ from CMBDetectorLib.inference.blocks import Box
 
 _STEP_MM = 6.0
 _FIRST_INSIDE = class_number("cerebrospinal fluid")
-_SCALP = class_number("soft tissue")
-_LIKELY, _EXPECTED = 0.05, 0.5
-_FEWEST_LOOKED, _SEEN_SHARE = 200, 0.05
+_LIKELY = 0.05
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,18 +56,3 @@ def brain_box(look: LookedAt, margin: int) -> Box:
         low, high = (look.step * used[0], look.step * (used[-1] + 1)) if used.size else (0, length)
         box.append(slice(max(0, int(low) - margin), min(length, int(high) + margin)))
     return box[0], box[1], box[2]
-
-
-def is_stripped(look: LookedAt, is_seen: npt.NDArray[np.bool_]) -> bool:
-    """Whether the image has nothing but zeros where the atlas has the scalp.
-
-    That is said where 200 places at least are looked at, and under 5 % of them are not 0.
-    ``is_seen`` (the image's shape) is where the image is not exactly 0.
-    """
-    scalp = (look.expected[_SCALP] > _EXPECTED).numpy()
-    middles = [
-        np.minimum(np.arange(n) * look.step + look.step // 2, length - 1)
-        for n, length in zip(scalp.shape, look.shape, strict=True)
-    ]
-    looked = is_seen[np.ix_(*middles)][scalp]
-    return looked.size >= _FEWEST_LOOKED and float(looked.mean()) < _SEEN_SHARE

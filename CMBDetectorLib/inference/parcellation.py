@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as nnf
 from torch import Tensor
 
 from CMBDetectorLib.anatomy.parcellation import values_of
@@ -19,7 +20,7 @@ from CMBDetectorLib.inference.atlas_guided import (
     places_of_cells,
 )
 from CMBDetectorLib.inference.blocks import Block, Box, content_box, plan_blocks
-from CMBDetectorLib.inference.brain_extent import LookedAt, brain_box, is_stripped
+from CMBDetectorLib.inference.brain_extent import LookedAt, brain_box
 from CMBDetectorLib.inference.deformation import bend_atlas
 from CMBDetectorLib.inference.device import DTYPES, ComputeDevice
 from CMBDetectorLib.inference.ensemble import is_out_of_memory
@@ -37,7 +38,7 @@ Matrix = npt.NDArray[np.float64]
 
 # In voxels of the image's grid; the network halves its own coarser grid three times.
 _UNIT_VOXELS = 16
-_MARGIN_MM = 15.0
+_MARGIN_OF_HEAD_MM, _MARGIN_OF_BRAIN_MM = 15.0, 10.0
 _LARGEST_BLOCKS_MM = (240.0, 192.0, 144.0)
 _OVERLAP_MM = 48.0
 
@@ -100,7 +101,7 @@ def parcellate(
     """
     prepared = prepare_for_anatomy(volume, bundle.spacing_mm)
     image = prepared.image
-    box = content_box(image.array, round(_MARGIN_MM / bundle.spacing_mm))
+    box = content_box(image.array, round(_MARGIN_OF_HEAD_MM / bundle.spacing_mm))
     classes = np.zeros(image.geometry.shape, dtype=np.uint8)
     right = np.zeros(image.geometry.shape, dtype=np.bool_)
     if box is not None:
@@ -156,14 +157,14 @@ def _find(
 ) -> tuple[Box, _Place]:
     """Where the brain is, and how that part of the image lies in the atlas's frame."""
     reporter.update(0.05, "finding the head")
-    to_atlas_mm = align_by_intensities(content, spacing_mm, network.shares())
-    look = LookedAt.of(content.shape, spacing_mm, to_atlas_mm, network)
-    box = brain_box(look, round(_MARGIN_MM / spacing_mm))
+    head = align_by_intensities(content, seen, spacing_mm, network.shares())
+    look = LookedAt.of(content.shape, spacing_mm, head.to_atlas_mm, network)
+    box = brain_box(look, round(_MARGIN_OF_BRAIN_MM / spacing_mm))
+    to_atlas_mm = head.to_atlas_mm @ _from_start(box)
+    within = seen[box] if head.is_stripped else None
     reporter.update(0.25, "fitting the atlas")
-    near_to_atlas_mm = to_atlas_mm @ _from_start(box)
-    displacement_mm = _bend(content[box], near_to_atlas_mm, network, compute)
-    within = seen[box] if is_stripped(look, seen) else None
-    return box, _Place(near_to_atlas_mm, displacement_mm, within)
+    displacement_mm = _bend(content[box], within, to_atlas_mm, network, compute)
+    return box, _Place(to_atlas_mm, displacement_mm, within)
 
 
 def _in_largest_blocks(
@@ -194,7 +195,11 @@ def _in_largest_blocks(
 
 
 def _bend(
-    content: FloatArray, to_atlas_mm: Matrix, network: AtlasGuidedNetwork, compute: ComputeDevice
+    content: FloatArray,
+    within: BoolArray | None,
+    to_atlas_mm: Matrix,
+    network: AtlasGuidedNetwork,
+    compute: ComputeDevice,
 ) -> Tensor:
     """How the atlas is bent to the head: the displacement at its knots."""
     images = _padded(content, CELL, compute)
@@ -202,7 +207,10 @@ def _bend(
     shape = tuple(length // CELL for length in images.shape[2:])
     place_mm = places_of_cells(shape, matrix).flatten(1)
     bins = bins_of_cells(images, matrix)[[0, -1]]
-    return bend_atlas(bins, place_mm, network.shares())
+    seen = None
+    if within is not None:
+        seen = nnf.avg_pool3d(_padded(within, CELL, compute).float(), CELL).flatten()
+    return bend_atlas(bins, place_mm, network.shares(), seen)
 
 
 def _label_blocks(

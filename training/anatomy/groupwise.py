@@ -32,6 +32,7 @@ from training.anatomy.heads import class_of_label
 ROUNDS = 4
 _LEVELS: Levels = ((24.0, 6), (12.0, 12), (8.0, 12))
 _SEEN_STEP, _COUNTED_STEP = 3, 2
+_LARGEST_SAMPLE = 60_000
 _SMOOTHING_VOXELS = 0.6
 _FEWEST = 1e-3
 """Where less than this of a voxel was seen, all heads end: background."""
@@ -71,7 +72,7 @@ def _bend(one: AlignedHead, atlas: Tensor) -> Tensor:
     """What the atlas is displaced by such that it expects the classes that the head has."""
     shares = atlas.float() / 255
     place_mm, classes = _voxels(one, _SEEN_STEP)
-    chosen = cells_near_brain(place_mm, shares)
+    chosen = cells_near_brain(place_mm, shares, _LARGEST_SAMPLE)
     is_class = torch.nn.functional.one_hot(classes[chosen], len(CLASSES)).T[:, None].float()
     return fit_displacement(place_mm[:, chosen], shares, lambda _: is_class, _LEVELS)
 

@@ -7,7 +7,12 @@ import torch
 from scipy import ndimage
 
 from CMBDetectorLib.anatomy.alignment import ATLAS_SHAPE, atlas_index_of_mm
-from CMBDetectorLib.inference.atlas_lookup import displaced, look_up, with_background
+from CMBDetectorLib.inference.atlas_lookup import (
+    LookupTable,
+    displaced,
+    look_up,
+    with_background,
+)
 
 RNG = np.random.default_rng(7)
 PLACES_MM = RNG.uniform(-130, 130, (3, 4, 50))
@@ -24,6 +29,12 @@ def test_maps_are_linear_between_voxels_and_0_beyond() -> None:
         by_scipy = ndimage.map_coordinates(expected, index + 2, order=1, mode="constant")
         np.testing.assert_allclose(row, by_scipy, atol=1e-3)
     assert (found == 0).any()
+
+
+def test_what_is_found_changes_with_the_place_as_differences_say() -> None:
+    table = LookupTable.of(torch.from_numpy(RNG.random((5, 9, 8, 7))))
+    near_mm = torch.from_numpy(RNG.uniform(-18, 18, (3, 40))).requires_grad_()  # some beyond it
+    assert torch.autograd.gradcheck(table.at, (near_mm,))
 
 
 def test_places_move_as_the_knots_say() -> None:

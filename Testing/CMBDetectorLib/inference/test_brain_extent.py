@@ -1,4 +1,4 @@
-"""Where the brain may be in an image, and whether anything else is in it."""
+"""Where the brain may be in an image."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from scipy.spatial.transform import Rotation
 from CMBDetectorLib.anatomy.alignment import ATLAS_SHAPE, atlas_index_of_mm
 from CMBDetectorLib.anatomy.parcellation import CLASSES
 from CMBDetectorLib.inference.atlas_guided import AtlasGuidedNetwork
-from CMBDetectorLib.inference.brain_extent import LookedAt, brain_box, is_stripped
+from CMBDetectorLib.inference.brain_extent import LookedAt, brain_box
 
 NAMES = [one.name for one in CLASSES]
 BRAIN_MM, HEAD_MM = 60.0, 80.0
@@ -35,11 +35,6 @@ def looked(network: AtlasGuidedNetwork, shape: tuple[int, int, int] = SHAPE) -> 
     to_atlas_mm = np.diag([SPACING_MM] * 3 + [1.0])
     to_atlas_mm[:3, 3] = -SPACING_MM * np.array(MIDDLE)
     return LookedAt.of(shape, SPACING_MM, to_atlas_mm, network)
-
-
-def distance_mm() -> np.ndarray:
-    index = np.stack(np.indices(SHAPE), axis=-1)
-    return np.linalg.norm(SPACING_MM * (index - np.array(MIDDLE)), axis=-1)
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)])
@@ -76,25 +71,3 @@ def test_the_box_of_no_brain_is_the_image(network: AtlasGuidedNetwork) -> None:
     far[:3, 3] = 1000
     look = LookedAt.of((20, 30, 40), SPACING_MM, far, network)
     assert brain_box(look, 3) == (slice(0, 20), slice(0, 30), slice(0, 40))
-
-
-def test_a_stripped_image_has_nothing_where_the_scalp_should_be(
-    network: AtlasGuidedNetwork,
-) -> None:
-    look, radius = looked(network), distance_mm()
-    assert is_stripped(look, radius < BRAIN_MM)
-    assert is_stripped(look, radius < BRAIN_MM + 0.3)
-    assert not is_stripped(look, radius < HEAD_MM)
-    assert not is_stripped(look, np.ones(SHAPE, dtype=np.bool_))
-    some = (radius < BRAIN_MM) | (np.indices(SHAPE)[2] < 40)  # the lower part of the head is there
-    assert not is_stripped(look, some)
-
-
-def test_without_a_view_of_where_the_scalp_should_be_nothing_is_said(
-    network: AtlasGuidedNetwork,
-) -> None:
-    radius, box = distance_mm(), (slice(30, 70), slice(44, 84), slice(38, 78))
-    to_atlas_mm = np.diag([SPACING_MM] * 3 + [1.0])
-    to_atlas_mm[:3, 3] = SPACING_MM * (np.array([30, 44, 38]) - np.array(MIDDLE))
-    look = LookedAt.of((40, 40, 40), SPACING_MM, to_atlas_mm, network)
-    assert not is_stripped(look, (radius < BRAIN_MM)[box])

@@ -11,6 +11,7 @@ from CMBDetectorLib.anatomy.parcellation import CLASSES
 from CMBDetectorLib.inference.atlas_lookup import displaced, look_up
 from CMBDetectorLib.inference.deformation import FRAME_MM, bend_atlas
 from CMBDetectorLib.inference.likelihood import intensity_bins
+from CMBDetectorLib.inference.stripped import closed_brain
 
 NAMES = [one.name for one in CLASSES]
 LAYERS = (("cerebrospinal fluid", 66), ("cerebral cortex", 60), ("cerebral white matter", 52))
@@ -81,6 +82,23 @@ def test_the_atlas_follows_the_head(atlas: torch.Tensor, seed: int) -> None:
     assert float(before[inside].float().mean()) < 0.8
     wrong_before, wrong_after = (1 - one[inside].float().mean() for one in (before, after))
     assert float(wrong_after) < 0.6 * float(wrong_before)
+    assert float(field.abs().max()) < 15
+
+
+def test_the_edge_of_a_stripped_brain_is_followed(atlas: torch.Tensor) -> None:
+    """By what is seen alone: the intensities tell nothing."""
+    place_mm = places()
+    is_brain = classes_at(moved(place_mm.numpy())) > NAMES.index("cerebrospinal fluid")
+    seen = torch.from_numpy(is_brain).float()
+    bins = intensity_bins(torch.full((1, len(is_brain)), 0.5))
+    brain = closed_brain(atlas)
+
+    def n_wrong(field: torch.Tensor) -> int:
+        found = look_up(brain, displaced(place_mm, field, FRAME_MM))[0] > 0.5
+        return int((found != (seen > 0.5)).sum())
+
+    field = bend_atlas(bins, place_mm, atlas, seen)
+    assert n_wrong(field) < 0.5 * n_wrong(torch.zeros_like(field))
     assert float(field.abs().max()) < 15
 
 

@@ -11,7 +11,7 @@ from scipy.spatial.transform import Rotation
 
 from CMBDetectorLib.anatomy.alignment import ATLAS_SHAPE, atlas_index_of_mm
 from CMBDetectorLib.anatomy.parcellation import CLASSES
-from CMBDetectorLib.inference.intensity_alignment import align_by_intensities
+from CMBDetectorLib.inference.intensity_alignment import Alignment, align_by_intensities
 
 NAMES = [one.name for one in CLASSES]
 SPACING_MM = 3.0
@@ -85,6 +85,10 @@ def error_mm(found: np.ndarray, truth: np.ndarray) -> float:
     return float(np.sqrt((missed**2).sum(axis=-1).mean()))
 
 
+def align(image: np.ndarray, atlas: torch.Tensor) -> Alignment:
+    return align_by_intensities(image, image > 0, SPACING_MM, atlas)
+
+
 MOVED = {
     "as it is": lies(),
     "displaced": lies(shift_mm=(6, -14, 12)),
@@ -98,7 +102,9 @@ MOVED = {
 @pytest.mark.parametrize("truth", MOVED.values(), ids=MOVED)
 def test_a_head_is_found_in_any_contrast(atlas: torch.Tensor, truth: np.ndarray, seed: int) -> None:
     image, _ = image_of(truth, seed)
-    assert error_mm(align_by_intensities(image, SPACING_MM, atlas), truth) < 7
+    found = align(image, atlas)
+    assert error_mm(found.to_atlas_mm, truth) < 7
+    assert not found.is_stripped
 
 
 @pytest.mark.parametrize("kept", [slice(0, 42), slice(16, 60)], ids=["no top", "no base"])
@@ -107,27 +113,39 @@ def test_a_part_of_a_head_is_found(atlas: torch.Tensor, kept: slice) -> None:
     image, _ = image_of(whole, 3)
     start = np.eye(4)
     start[2, 3] = kept.start
-    found = align_by_intensities(image[:, :, kept], SPACING_MM, atlas)
-    assert error_mm(found, whole @ start) < 8
+    found = align(image[:, :, kept], atlas)
+    assert error_mm(found.to_atlas_mm, whole @ start) < 8
+    assert not found.is_stripped
 
 
-def test_a_stripped_brain_is_found(atlas: torch.Tensor) -> None:
+@pytest.mark.parametrize("outside", [0.0, 0.4])
+@pytest.mark.parametrize("seed", [4, 5, 6])
+def test_a_stripped_brain_is_found_by_its_outline(
+    atlas: torch.Tensor, seed: int, outside: float
+) -> None:
+    """What was 0 need not be 0 when scaled: susceptibility maps have values on both sides of it."""
     truth = lies((5, -8, 6), (-8, 4, 3), (0.95, 0.97, 0.95))
-    image, classes = image_of(truth, 4)
-    image[np.isin(classes, [NAMES.index(n) for n in ("background", "soft tissue", "bone")])] = 0
-    assert error_mm(align_by_intensities(image, SPACING_MM, atlas), truth) < 7
+    image, classes = image_of(truth, seed)
+    is_brain = classes > NAMES.index("cerebrospinal fluid")
+    image[~is_brain] = outside
+    found = align_by_intensities(image, is_brain, SPACING_MM, atlas)
+    assert found.is_stripped
+    assert error_mm(found.to_atlas_mm, truth) < 5
 
 
 def test_twice_the_same(atlas: torch.Tensor) -> None:
     image, _ = image_of(MOVED["turned"], 1)
-    first, again = (align_by_intensities(image, SPACING_MM, atlas) for _ in range(2))
+    first, again = (align(image, atlas).to_atlas_mm for _ in range(2))
     np.testing.assert_array_equal(first, again)
 
 
 def test_without_contrast_the_head_is_taken_to_lie_straight_in_the_middle(
     atlas: torch.Tensor,
 ) -> None:
-    for value in (0.0, 0.5):
-        image = np.full(SHAPE, value, dtype=np.float32)
-        found = align_by_intensities(image, SPACING_MM, atlas)
-        np.testing.assert_allclose(found, lies(), atol=1)
+    image = np.full(SHAPE, 0.5, dtype=np.float32)
+    np.testing.assert_allclose(align(image, atlas).to_atlas_mm, lies(), atol=1)
+
+
+def test_where_nothing_is_seen_an_alignment_is_given_nevertheless(atlas: torch.Tensor) -> None:
+    found = align(np.zeros(SHAPE, dtype=np.float32), atlas)
+    assert np.isfinite(found.to_atlas_mm).all()

@@ -23,6 +23,7 @@ from CMBDetectorLib.geometry import Geometry
 from CMBDetectorLib.inference import parcellation
 from CMBDetectorLib.inference.blocks import content_box, plan_blocks
 from CMBDetectorLib.inference.device import ComputeDevice
+from CMBDetectorLib.inference.intensity_alignment import Alignment
 from CMBDetectorLib.inference.parcellation import parcellate
 from CMBDetectorLib.models.anatomy_bundle import AnatomyBundle, write_anatomy_bundle
 from CMBDetectorLib.progress import CancelToken, ProgressReporter
@@ -137,7 +138,8 @@ def test_every_axis_order_gives_the_same_labels(
     image, expected = labeled
     lies = np.diag([3.0, 3.0, 3.0, 1.0])
     lies[:3, 3] = -60
-    monkeypatch.setattr(parcellation, "align_by_intensities", lambda *_: lies)
+    lies_so = Alignment(lies, is_stripped=False)
+    monkeypatch.setattr(parcellation, "align_by_intensities", lambda *_: lies_so)
     monkeypatch.setattr(parcellation, "bend_atlas", lambda *_: torch.zeros(3, 2, 2, 2))
     assert set(np.unique(expected.array)) == set(VALUES.values())
     turned = nifti(image).as_reoriented(axis_order)  # left-handed orders are among them
@@ -180,7 +182,10 @@ def test_what_is_left_of_a_stripped_head_is_not_called_scalp(
     """As bright as scalp, yet not 0: whole, and in blocks. What is 0 may be anything."""
     image, plain = labeled
     assert (plain.array == VALUES[SCALP]).any()
-    monkeypatch.setattr(parcellation, "is_stripped", lambda *_: True)
+    real = parcellation.align_by_intensities
+    monkeypatch.setattr(
+        parcellation, "align_by_intensities", lambda *given: replace(real(*given), is_stripped=True)
+    )
     monkeypatch.setattr(parcellation, "_LARGEST_BLOCKS_MM", (largest_mm,))
     monkeypatch.setattr(parcellation, "_OVERLAP_MM", 24.0)
     found = parcellate(image, coarse_bundle, CPU, reporter())
