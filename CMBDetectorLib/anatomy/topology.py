@@ -19,6 +19,7 @@ Boxes = Sequence[tuple[slice, ...] | None]
 
 _FLUID = class_number("cerebrospinal fluid")
 _FIRST_BRAIN = class_number("cerebral white matter")
+_VENTRICLE = class_number("lateral ventricle")
 # Structures that reach far, so that a coarse grid cuts off parts of them that are real.
 _FAR_REACHING = tuple(
     class_number(name)
@@ -39,6 +40,7 @@ _SECOND_HEAD_SHARE = 0.3
 _SMALLEST_BRAIN_PIECE_SHARE = 0.05
 _SMALLEST_PART_ML = 0.1
 _LARGEST_HOLE_ML = 5.0
+_LARGEST_PLEXUS_ML = 0.5
 _ONE_SIDED_SHARE = 0.9
 _EVERY_DIRECTION = np.ones((3, 3, 3), dtype=np.bool_)
 
@@ -86,6 +88,8 @@ def clean_parcellation(
        that lies on one side by nine tenths lies there wholly.
     3. Of a deep structure, the brainstem, and the third and fourth ventricle the largest piece
        stays (on each side); of cortex, white matter and lateral ventricle pieces of 0.1 ml.
+    4. What a lateral ventricle encloses belongs to it, up to 0.5 ml: choroid plexus or a
+       calcification, which no tissue of the brain leads to.
     """
     classes, right = classes.copy(), right.copy()
     inside = classes >= _FLUID
@@ -99,6 +103,7 @@ def clean_parcellation(
     side[...] = separate_sides(side, _PAIRED[part], spacing_mm)
     _put_on_one_side(part, side)
     _remove_islands(part, side, voxel_ml)
+    _fill(part, side, _enclosed(part == _VENTRICLE, _LARGEST_PLEXUS_ML / voxel_ml))
     return classes, right
 
 
@@ -113,14 +118,7 @@ def _make_one_piece(classes: ClassArray, right: BoolArray, voxel_ml: float) -> N
         brain = np.bincount(pieces.numbers[classes >= _FIRST_BRAIN], minlength=pieces.sizes.size)
         weighed = _Pieces(pieces.numbers, brain)
         _fill(classes, right, weighed.smaller_than(max(1.0, share * brain[1:].max())))
-    outside = _pieces(classes < _FLUID)
-    at_border = np.unique(
-        np.concatenate(
-            [np.moveaxis(outside.numbers, a, 0)[end].ravel() for a in range(3) for end in (0, -1)]
-        )
-    )
-    outside.sizes[at_border] = np.iinfo(np.int64).max
-    _fill(classes, right, outside.smaller_than(_LARGEST_HOLE_ML / voxel_ml))
+    _fill(classes, right, _enclosed(classes >= _FLUID, _LARGEST_HOLE_ML / voxel_ml))
 
 
 def _put_on_one_side(classes: ClassArray, right: BoolArray) -> None:
@@ -161,6 +159,14 @@ def _pieces(mask: BoolArray, neighbors: BoolArray | None = None) -> _Pieces:
     numbers, count = ndimage.label(mask, neighbors)
     sizes = np.bincount(numbers.ravel(), minlength=max(count + 1, 2))
     return _Pieces(numbers, sizes)
+
+
+def _enclosed(mask: BoolArray, largest: float) -> BoolArray:
+    """Pieces of what is not the mask of fewer voxels, unless they touch the edge of the grid."""
+    holes = _pieces(~mask)
+    at_edge = [np.moveaxis(holes.numbers, a, 0)[end].ravel() for a in range(3) for end in (0, -1)]
+    holes.sizes[np.unique(np.concatenate(at_edge))] = np.iinfo(np.int64).max
+    return holes.smaller_than(largest)
 
 
 def _codes(classes: ClassArray, right: BoolArray) -> CodeArray:

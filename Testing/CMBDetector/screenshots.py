@@ -73,7 +73,7 @@ def states() -> Iterator[tuple[str, PanelDriver]]:
     driver.click("revealButton")
     driver.ui.afterOwnReadCheckBox.click()
     driver.ui.readerLineEdit.text = "AB"
-    for button in ("acceptButton", "acceptButton", "rejectButton", "uncertainButton"):
+    for button in ("acceptButton", "rejectButton", "acceptButton", "uncertainButton"):
         driver.click(button)
     yield "6_reviewed", driver
     closed = (driver.ui.detectCollapsibleButton, driver.ui.exportCollapsibleButton)

@@ -14,6 +14,7 @@ BONE, SOFT = NUMBER["bone"], NUMBER["soft tissue"]
 FLUID, WHITE = NUMBER["cerebrospinal fluid"], NUMBER["cerebral white matter"]
 CORTEX, THALAMUS = NUMBER["cerebral cortex"], NUMBER["thalamus"]
 HIPPOCAMPUS, STEM = NUMBER["hippocampus"], NUMBER["brainstem"]
+VENTRICLE = NUMBER["lateral ventricle"]
 SPACING_MM = 2.0
 SHAPE = (64, 72, 60)
 MIDDLE = 32
@@ -80,6 +81,25 @@ def test_islands_take_the_label_around_them(head, center, radius, number) -> Non
     classes[ball(center, radius)] = number
     assert (classes != head[0]).any()
     assert_same(cleaned((classes, right)), head)
+
+
+def test_what_a_ventricle_encloses_belongs_to_it(head) -> None:
+    """White matter that touches the rest by an edge alone is no bridge; a larger piece is real."""
+    classes, _ = head
+    classes[ball((45, 36, 38), 4)] = VENTRICLE
+    truth = copied(head)
+    classes[44:47, 35:38, 37:40] = WHITE
+    edge = np.argwhere(ball((45, 36, 38), 4) & (np.indices(SHAPE)[2] == 38))
+    x, y, z = edge[edge[:, 0].argmax()]
+    classes[47:x, y, z] = WHITE  # a bridge that ends a voxel before the wall
+    assert_same(cleaned(head), truth)
+    bridged = copied(head)
+    bridged[0][47 : x + 2, y, z] = WHITE
+    assert_same(cleaned(bridged), bridged)
+    large = copied(truth)
+    large[0][ball((45, 36, 38), 9)] = VENTRICLE
+    large[0][ball((45, 36, 38), 5)] = CORTEX
+    assert_same(cleaned(large), large)
 
 
 def test_a_second_head_stays_for_others_to_complain_about(head) -> None:
