@@ -47,7 +47,7 @@ class LookupTable:
 class _Interpolation(torch.autograd.Function):
     """Weighted sums of rows, and how they change with the index.
 
-    PyTorch's own gradient, by way of the weights, takes half as long again.
+    PyTorch's own gradient, by way of the weights, takes longer.
     """
 
     @staticmethod

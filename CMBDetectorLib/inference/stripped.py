@@ -19,7 +19,7 @@ _MISTAKEN = 0.05
 def is_stripped(scalp: Tensor, seen: Tensor, voxel_mm3: float) -> bool:
     """Whether the image has nothing but zeros where the atlas has the scalp.
 
-    That is said of 40 mL of scalp or more, if under 15 % of it is not 0: 2 to 6 % were in images
+    That is said of 40 mL of scalp or more, if under 15 % of it is not 0: 1 to 6 % were in images
     that are stripped, over half in others.
 
     Parameters
