@@ -1,0 +1,1 @@
+"""Reading models that others published, from the files that the user downloaded."""
