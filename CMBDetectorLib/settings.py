@@ -8,6 +8,8 @@ from typing import Literal, get_args
 
 GridKind = Literal["isotropic", "in_plane"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
+MaskingKind = Literal["output", "input"]
+Backend = Literal["torch", "openvino"]
 AnatomyChoice = Literal["auto", "none"]
 ANATOMY_CHOICES: tuple[AnatomyChoice, ...] = get_args(AnatomyChoice)
 
@@ -41,6 +43,50 @@ class PreprocessingSettings:
     grid: GridSettings
     normalization: NormalizationSettings
     crop_margin_mm: float
+
+
+@dataclass(frozen=True)
+class ConformSettings:
+    """How SHiVAi prepares an image for its networks; the alternative to PreprocessingSettings.
+
+    Attributes
+    ----------
+    shape
+        Voxels of 1 mm that the network sees, along right, anterior and superior.
+    percentile, clip
+        Intensities are divided by this percentile of the brain, clipped at ``clip``, and divided
+        by that.
+    masking
+        ``output`` multiplies the networks' outputs by the brain mask, as SHiVAi does; ``input`` the
+        image as well, as SHIVA's ``predict_one_file.py`` does.
+    """
+
+    shape: tuple[int, int, int] = (160, 214, 176)
+    percentile: float = 99.0
+    clip: float = 1.3
+    masking: MaskingKind = "output"
+
+
+@dataclass(frozen=True)
+class ClusterRules:
+    """Where SHiVAi's probability becomes a lesion, on its grid of 1 mm.
+
+    Attributes
+    ----------
+    threshold
+        A voxel belongs to a cluster where ``probability > threshold``, strictly.
+    min_voxels
+        The fewest voxels of a cluster.
+    max_outside_share
+        A cluster with a larger share of its voxels outside the brain mask is dropped.
+    fold_floor
+        Smaller values of a single network count as 0; with masking of the output only.
+    """
+
+    threshold: float = 0.5
+    min_voxels: int = 1
+    max_outside_share: float = 0.25
+    fold_floor: float = 0.001
 
 
 @dataclass(frozen=True)
@@ -79,7 +125,8 @@ class DetectionRequest:
     output_dir
         Folder for the results, made if missing; None to get the result only.
     model
-        Id of an installed bundle, or a path to one; None for the bundled default.
+        Id of an installed bundle, or a path to one; None for the bundled default. Several are run
+        together: their probabilities are averaged on the image's grid.
     brain_mask_path
         Brain mask on any grid in the same space; None to find the brain in the image.
     anatomy
@@ -91,6 +138,8 @@ class DetectionRequest:
         Which volume of a 4D image to use, from 0.
     device
         ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+    backend
+        ``torch``, or ``openvino`` to compute on the CPU with that.
     precision
         ``auto`` takes reduced precision where the hardware has it and it is safe.
     threshold, min_volume_mm3
@@ -102,12 +151,13 @@ class DetectionRequest:
 
     input_path: Path
     output_dir: Path | None = None
-    model: str | None = None
+    model: str | tuple[str, ...] | None = None
     brain_mask_path: Path | None = None
     anatomy: AnatomyChoice | Path = "auto"
     volume_index: int | None = None
     device: str = "auto"
     precision: Precision = "auto"
+    backend: Backend = "torch"
     threshold: float | None = None
     min_volume_mm3: float | None = None
     save_probability: bool = False

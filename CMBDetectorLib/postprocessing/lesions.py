@@ -56,19 +56,37 @@ def find_lesions(
         If the threshold is not in (0, 1] or the minimum volume is negative.
     """
     _check(operating_point)
-    array, geometry = probability.array, probability.geometry
-    ijk, component = _components(array >= operating_point.threshold)
-    if len(ijk) == 0:
-        return (), probability.with_array(np.zeros_like(array, dtype=np.int16))
-
+    ijk, component = _components(probability.array >= operating_point.threshold)
     # A hair below the limit, so that 5 voxels of 0.4 mm³ are not less than 2 mm³.
-    fewest_voxels = operating_point.min_volume_mm3 / geometry.voxel_volume_mm3 * (1 - 1e-9)
+    voxel_mm3 = probability.geometry.voxel_volume_mm3
+    fewest_voxels = operating_point.min_volume_mm3 / voxel_mm3 * (1 - 1e-9)
     large = (np.bincount(component) >= fewest_voxels)[component]
-    ijk = ijk[large]
+    return measure_labels(ijk[large], component[large], probability)
+
+
+def measure_labels(
+    ijk: IntArray, component: IntArray, probability: Volume
+) -> tuple[tuple[Detection, ...], Volume]:
+    """Measure components, and number them by falling score.
+
+    Parameters
+    ----------
+    ijk
+        Voxel indices, shape (m, 3), each voxel once.
+    component
+        The component of each voxel, shape (m,); any integers.
+    probability
+        On the grid of the voxels.
+
+    Returns
+    -------
+    detections, label_map
+        As :func:`find_lesions` returns them.
+    """
+    array, geometry = probability.array, probability.geometry
     if len(ijk) == 0:
         return (), probability.with_array(np.zeros_like(array, dtype=np.int16))
-    _, component = np.unique(component[large], return_inverse=True)
-
+    _, component = np.unique(component, return_inverse=True)
     values = array[tuple(ijk.T)].astype(np.float64)
     measures = measure_components(ijk, component, values, geometry)
     rank = _rank(measures)
