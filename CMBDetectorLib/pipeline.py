@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,8 +20,6 @@ from CMBDetectorLib.anatomical_map import (
 )
 from CMBDetectorLib.errors import InputError
 from CMBDetectorLib.io.reading import read_image, read_mask
-from CMBDetectorLib.models.library import find_bundle
-from CMBDetectorLib.postprocessing.lesions import find_lesions
 from CMBDetectorLib.preflight import (
     check_anatomy_choice,
     check_outputs,
@@ -30,19 +28,24 @@ from CMBDetectorLib.preflight import (
 )
 from CMBDetectorLib.preprocessing.brain_mask import BrainMask, find_brain
 from CMBDetectorLib.preprocessing.checks import assess_suitability, validate_volume
-from CMBDetectorLib.preprocessing.prepare import prepare
-from CMBDetectorLib.preprocessing.resample import resample
 from CMBDetectorLib.progress import CancelToken, ProgressCallback, ProgressReporter
 from CMBDetectorLib.provenance import InputRecord, array_sha256, describe_run, timestamp
 from CMBDetectorLib.reporting.outputs import planned_outputs, write_outputs
 from CMBDetectorLib.results import DetectionResult, ResultWarning
-from CMBDetectorLib.settings import AnatomyChoice, DetectionRequest, Precision
+from CMBDetectorLib.searching import (
+    Detectors,
+    as_detectors,
+    find_detectors,
+    joint_operating_point,
+    search,
+)
+from CMBDetectorLib.settings import AnatomyChoice, Backend, DetectionRequest, Precision
 from CMBDetectorLib.volume import Volume
 
 if TYPE_CHECKING:
     from CMBDetectorLib.inference.device import ComputeDevice
     from CMBDetectorLib.models.anatomy_bundle import AnatomyBundle
-    from CMBDetectorLib.models.bundle import ModelBundle
+    from CMBDetectorLib.models.library import DetectorBundle
 
 # Shares of the time of a run with the bundled model on two processor cores.
 STAGE_WEIGHTS = {
@@ -68,6 +71,7 @@ class Scan:
     anatomy: Anatomy
     record: InputRecord
     warnings: tuple[ResultWarning, ...]
+    stored_dtype: str | None = None
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,7 @@ class Assessment:
 def assess(
     request: DetectionRequest,
     *,
-    bundle: ModelBundle | None = None,
+    bundle: DetectorBundle | Sequence[DetectorBundle] | None = None,
     on_progress: ProgressCallback | None = None,
     cancel: CancelToken | None = None,
 ) -> Assessment:
@@ -104,12 +108,12 @@ def assess(
     check_anatomy_choice(request)
     weights = {stage: STAGE_WEIGHTS[stage] for stage in ("read", "brain mask")}
     reporter = ProgressReporter(weights, on_progress, cancel)
-    bundle = bundle or find_bundle(request.model)
+    detectors = find_detectors(request.model) if bundle is None else as_detectors(bundle)
     with reporter.stage("read", f"reading {request.input_path.name}"):
         scan = _read_scan(request)
     with _errors_naming(request.input_path):
         brain, warnings = _assess(
-            scan, scan.anatomy, bundle, reporter, needs_brain=request.anatomy != "auto"
+            scan, scan.anatomy, detectors, reporter, needs_brain=request.anatomy != "auto"
         )
     return Assessment(scan.volume, brain, scan.anatomy, _distinct(warnings))
 
@@ -117,7 +121,7 @@ def assess(
 def detect(
     request: DetectionRequest,
     *,
-    bundle: ModelBundle | None = None,
+    bundle: DetectorBundle | Sequence[DetectorBundle] | None = None,
     anatomy_bundle: AnatomyBundle | None = None,
     on_progress: ProgressCallback | None = None,
     cancel: CancelToken | None = None,
@@ -127,7 +131,7 @@ def detect(
     Parameters
     ----------
     bundle
-        A model that is loaded already, used instead of ``request.model``.
+        A model that is loaded already, or several, used instead of ``request.model``.
     anatomy_bundle
         An anatomy model that is loaded already; used where the request's anatomy is ``auto``.
     on_progress
@@ -156,12 +160,12 @@ def detect(
             and (request.anatomy != "auto" or anatomy_bundle is not None),
         )
         check_outputs(paths.all_paths(), overwrite=request.overwrite)
-    bundle = bundle or find_bundle(request.model)
-    resolve_operating_point(request, bundle.operating_point)
+    detectors = find_detectors(request.model) if bundle is None else as_detectors(bundle)
+    resolve_operating_point(request, joint_operating_point(detectors))
     with reporter.stage("read", f"reading {request.input_path.name}"):
         scan = _read_scan(request)
     with _errors_naming(request.input_path):
-        result = _search(scan, bundle, anatomy_bundle, request, reporter)
+        result = _search(scan, detectors, anatomy_bundle, request, reporter)
     if paths is not None:
         with reporter.stage("write", "writing the results"):
             write_outputs(result, scan.volume, paths, reporter=reporter)
@@ -171,7 +175,7 @@ def detect(
 
 def detect_volume(
     volume: Volume,
-    bundle: ModelBundle,
+    bundle: DetectorBundle | Sequence[DetectorBundle],
     *,
     brain_mask: Volume | None = None,
     anatomy: AnatomyChoice | Volume = "auto",
@@ -179,6 +183,7 @@ def detect_volume(
     name: str = "array",
     device: str = "auto",
     precision: Precision = "auto",
+    backend: Backend = "torch",
     threshold: float | None = None,
     min_volume_mm3: float | None = None,
     keep_probability: bool = False,
@@ -195,6 +200,7 @@ def detect_volume(
         anatomy="none" if isinstance(anatomy, Volume) else anatomy,
         device=device,
         precision=precision,
+        backend=backend,
         threshold=threshold,
         min_volume_mm3=min_volume_mm3,
         save_probability=keep_probability,
@@ -209,7 +215,7 @@ def detect_volume(
         if isinstance(anatomy, Volume):
             given = given_anatomy(anatomy, valid.geometry)
     scan = Scan(valid, brain_mask, given, InputRecord(name, sha256), warnings)
-    return _search(scan, bundle, anatomy_bundle, request, reporter)
+    return _search(scan, as_detectors(bundle), anatomy_bundle, request, reporter)
 
 
 def _anatomy_bundle(request: DetectionRequest, given: AnatomyBundle | None) -> AnatomyBundle | None:
@@ -240,13 +246,13 @@ def _read_scan(request: DetectionRequest) -> Scan:
     if isinstance(request.anatomy, Path):
         anatomy = read_anatomy(request.anatomy, volume.geometry)
     record = InputRecord(request.input_path.name, loaded.sha256, loaded.volume_index)
-    return Scan(volume, user_mask, anatomy, record, loaded.warnings + warnings)
+    return Scan(volume, user_mask, anatomy, record, loaded.warnings + warnings, loaded.stored_dtype)
 
 
 def _assess(
     scan: Scan,
     anatomy: Anatomy,
-    bundle: ModelBundle,
+    detectors: Detectors,
     reporter: ProgressReporter,
     *,
     needs_brain: bool = True,
@@ -264,7 +270,8 @@ def _assess(
             if needs_brain or scan.user_mask is not None:
                 raise
             brain = _whole_image(scan.volume)
-        suitability = assess_suitability(scan.volume, brain.mask, bundle.training_range)
+        ranges = [one.training_range for one in detectors if one.training_range is not None]
+        suitability = assess_suitability(scan.volume, brain.mask, *ranges)
     return brain, scan.warnings + anatomy.warnings + brain.warnings + suitability
 
 
@@ -276,14 +283,14 @@ def _whole_image(volume: Volume) -> BrainMask:
 
 def _search(
     scan: Scan,
-    bundle: ModelBundle,
+    detectors: Detectors,
     anatomy_bundle: AnatomyBundle | None,
     request: DetectionRequest,
     reporter: ProgressReporter,
 ) -> DetectionResult:
     """From a usable image to its lesions; the image's own grid comes back in the result."""
     started_at = timestamp()
-    operating_point = resolve_operating_point(request, bundle.operating_point)
+    operating_point = resolve_operating_point(request, joint_operating_point(detectors))
     require_inference_packages()
     anatomy, compute = scan.anatomy, None
     if request.anatomy == "auto" and anatomy_bundle is None:
@@ -292,19 +299,21 @@ def _search(
         with reporter.stage("anatomy", "finding the structures of the brain"):
             compute = _resolve_device(request)
             anatomy = find_anatomy(scan.volume, anatomy_bundle, compute, reporter)
-    brain, warnings = _assess(scan, anatomy, bundle, reporter, needs_brain=not anatomy.is_doubted)
-    with reporter.stage("prepare", "preparing the image for the model"):
-        prepared = prepare(scan.volume, brain.mask, bundle.preprocessing)
-    with reporter.stage("inference", "looking for microbleeds"):
-        from CMBDetectorLib.inference.ensemble import predict
-
-        compute = compute or _resolve_device(request)
-        prediction = predict(prepared.image, prepared.mask, bundle, compute, reporter)
-    with reporter.stage("restore", "returning to the image's own grid"):
-        probability = resample(prediction.probability, scan.volume.geometry)
-    with reporter.stage("lesions", "measuring lesions"):
-        candidates, label_map = find_lesions(probability, operating_point)
-        detections, label_map, dropped = place_lesions(candidates, label_map, anatomy)
+    brain, warnings = _assess(
+        scan, anatomy, detectors, reporter, needs_brain=not anatomy.is_doubted
+    )
+    compute = compute or _resolve_device(request)
+    found = search(
+        scan.volume,
+        brain.mask,
+        detectors,
+        operating_point,
+        compute=compute,
+        is_precision_chosen=request.precision != "auto",
+        stored_dtype=scan.stored_dtype,
+        reporter=reporter,
+    )
+    detections, label_map, dropped = place_lesions(found.candidates, found.label_map, anatomy)
     return DetectionResult(
         detections=detections,
         label_map=label_map,
@@ -315,24 +324,24 @@ def _search(
             volume=scan.volume,
             brain=brain,
             anatomy=anatomy.record,
-            bundle=bundle,
+            detectors=detectors,
             compute=compute,
             operating_point=operating_point,
             started_at=started_at,
-            statistics=prediction.statistics,
+            statistics=found.statistics,
             stage_seconds=dict(reporter.stage_seconds),
         ),
-        warnings=_distinct(warnings + compute.warnings + prediction.warnings),
-        probability=probability if request.save_probability else None,
+        warnings=_distinct(warnings + compute.warnings + found.warnings),
+        probability=found.probability if request.save_probability else None,
         dropped=dropped,
         anatomy=anatomy.label_map,
     )
 
 
 def _resolve_device(request: DetectionRequest) -> ComputeDevice:
-    from CMBDetectorLib.inference.device import resolve_device
+    from CMBDetectorLib.inference.device import resolve_backend
 
-    return resolve_device(request.device, request.precision)
+    return resolve_backend(request.device, request.precision, request.backend)
 
 
 @contextmanager

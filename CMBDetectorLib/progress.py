@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 from CMBDetectorLib.errors import Cancelled
 
@@ -115,3 +116,31 @@ class ProgressReporter:
     def raise_if_cancelled(self) -> None:
         """Raise Cancelled if the run was asked to stop."""
         self._cancel.raise_if_cancelled()
+
+
+class StageReporter(Protocol):
+    """What a stage tells of its own progress."""
+
+    def update(self, stage_fraction: float, message: str = "") -> None:
+        """How much of it is done (0 to 1); raises Cancelled if asked to."""
+
+    def raise_if_cancelled(self) -> None:
+        """Raise Cancelled if the run was asked to stop."""
+
+
+@dataclass(frozen=True)
+class PartOfStage:
+    """One of several equal parts of a stage, each of which reports as if it were all of it."""
+
+    whole: StageReporter
+    number: int
+    n_parts: int
+
+    def update(self, stage_fraction: float, message: str = "") -> None:
+        """How much of the part is done (0 to 1); raises Cancelled if asked to."""
+        prefix = f"model {self.number + 1} of {self.n_parts}, " if self.n_parts > 1 else ""
+        self.whole.update((self.number + stage_fraction) / self.n_parts, prefix + message)
+
+    def raise_if_cancelled(self) -> None:
+        """Raise Cancelled if the run was asked to stop."""
+        self.whole.raise_if_cancelled()

@@ -6,7 +6,7 @@ import hashlib
 import importlib.metadata
 import platform
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -14,13 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from CMBDetectorLib.results import Provenance
+from CMBDetectorLib.searching import Detectors, settings_of
 from CMBDetectorLib.settings import DetectionRequest, OperatingPoint
 from CMBDetectorLib.version import __version__
 from CMBDetectorLib.volume import Volume
 
 if TYPE_CHECKING:
     from CMBDetectorLib.inference.device import ComputeDevice
-    from CMBDetectorLib.models.bundle import ModelBundle
     from CMBDetectorLib.preprocessing.brain_mask import BrainMask
 
 RECORDED_PACKAGES = (
@@ -33,6 +33,7 @@ RECORDED_PACKAGES = (
     "torch",
     "monai",
     "safetensors",
+    "openvino",
 )
 
 
@@ -96,7 +97,7 @@ def describe_run(
     volume: Volume,
     brain: BrainMask,
     anatomy: AnatomyRecord,
-    bundle: ModelBundle,
+    detectors: Detectors,
     compute: ComputeDevice,
     operating_point: OperatingPoint,
     started_at: str,
@@ -117,9 +118,9 @@ def describe_run(
         input_axis_codes=geometry.axis_codes,
         input_affine=geometry.affine.tolist(),
         volume_index=record.volume_index,
-        model_id=bundle.id,
-        model_version=bundle.version,
-        model_sha256=dict(bundle.sha256),
+        model_id=" + ".join(bundle.id for bundle in detectors),
+        model_version=" + ".join(bundle.version for bundle in detectors),
+        model_sha256=_hashes(detectors),
         device=compute.device,
         device_name=compute.name,
         precision=compute.precision,
@@ -130,8 +131,8 @@ def describe_run(
         settings={
             "requested_device": request.device,
             "requested_precision": request.precision,
-            "preprocessing": asdict(bundle.preprocessing),
-            "tiling": asdict(bundle.tiling),
+            "backend": compute.backend,
+            **settings_of(detectors),
             "inference": statistics,
         },
         stage_seconds=stage_seconds,
@@ -140,3 +141,10 @@ def describe_run(
         anatomy_model_sha256=dict(anatomy.model_sha256),
         anatomy_file_sha256=anatomy.file_sha256,
     )
+
+
+def _hashes(detectors: Detectors) -> dict[str, str]:
+    """Of every file of the models; of several each file's name begins with the model's."""
+    if len(detectors) == 1:
+        return dict(detectors[0].sha256)
+    return {f"{one.id}/{name}": value for one in detectors for name, value in one.sha256.items()}

@@ -26,6 +26,7 @@ STAGES = {
     "review",
     "evaluation",
     "reporting",
+    "importing",
 }
 BASE_STAGES = {"io"}
 # The arrows between stages. Inference is given a bundle and builds its networks. It labels the head
@@ -33,7 +34,7 @@ BASE_STAGES = {"io"}
 # A bundle with the anatomy network is for exactly these classes, on the grid of their atlas. The
 # brain mask reads an anatomical label map. A review measures what the reader has drawn; a reviewed
 # result is written with its review, and counted by zones; an evaluation measures and locates the
-# lesions it compares, and its report is written.
+# lesions it compares, and its report is written. An import makes a bundle.
 ARROWS = {
     ("inference", "models"),
     ("inference", "anatomy"),
@@ -46,13 +47,20 @@ ARROWS = {
     ("reporting", "evaluation"),
     ("evaluation", "postprocessing"),
     ("evaluation", "anatomy"),
+    ("importing", "models"),
 }
 # The anatomical map joins stages for the pipeline, as the pipeline does; no stage may import it.
-JOINS = {"pipeline", "anatomical_map", "cli", "provenance", "__main__", "__init__"}
+JOINS = {"pipeline", "searching", "anatomical_map", "cli", "provenance", "__main__", "__init__"}
 SLICER_SIDE = {"CMBDetector", "CMBDetectorSlicer", "slicer", "qt", "ctk", "vtk"}
-HEAVY = ("torch", "monai", "training", *sorted(SLICER_SIDE))
+HEAVY = ("torch", "monai", "h5py", "openvino", "training", *sorted(SLICER_SIDE))
 TORCH = ("torch", "monai", "safetensors")
-NETWORK_MODULES = {"CMBDetectorLib.models.networks", "CMBDetectorLib.pipeline"}
+TORCH_MODULES = {
+    "CMBDetectorLib.models.networks",
+    "CMBDetectorLib.models.graph_members",
+    "CMBDetectorLib.models.graph_network",
+    "CMBDetectorLib.models.graph_operations",
+}
+NETWORK_MODULES = TORCH_MODULES | {"CMBDetectorLib.pipeline"}
 # What 3D Slicer does not come with, and SciPy, which it does but which is slow to import.
 NOT_AT_FILE_SCOPE_IN_SLICER = (*TORCH, "nibabel", "nrrd", "PIL", "skimage", "scipy", "SimpleITK")
 # What the module for 3D Slicer may build on before anything is installed there.
@@ -92,7 +100,7 @@ def blocking(names: Sequence[str]) -> str:
 
 def may_need_torch(module: str) -> bool:
     is_inference = module.startswith("CMBDetectorLib.inference.")
-    return is_inference or module == "CMBDetectorLib.models.networks"
+    return is_inference or module in TORCH_MODULES
 
 
 def run_python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:

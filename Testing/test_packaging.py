@@ -22,7 +22,7 @@ from CMBDetectorLib import __version__
 
 ROOT = Path(__file__).resolve().parents[1]
 SUPPORTED_PYTHONS = ("3.10", "3.11", "3.12", "3.13")
-EXTRAS = {"evaluation", "inference", "training", "slicer", "test"}
+EXTRAS = {"evaluation", "inference", "import", "openvino", "training", "slicer", "test"}
 MIB = 2**20
 TEXT_SUFFIXES = {
     ".cff",

@@ -25,8 +25,8 @@ from CMBDetectorLib.progress import CancelToken
 from CMBDetectorLib.settings import DetectionRequest
 
 if TYPE_CHECKING:
-    from CMBDetectorLib.models.bundle import ModelBundle
     from CMBDetectorLib.pipeline import Assessment
+    from CMBDetectorLib.searching import Detectors
 
 DESCRIPTION = """\
 Read images and find their brains as detect does, and say what was recognized and what to doubt,
@@ -67,17 +67,17 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _check_all(arguments: argparse.Namespace, cancel: CancelToken) -> Sequence[int]:
     """An exit code for each image."""
-    from CMBDetectorLib.models.library import find_bundle
-
     require_core_packages()
+    from CMBDetectorLib.searching import find_detectors
+
     scans = expand_inputs(arguments.inputs)
     refuse_shared_files(arguments, len(scans))
-    bundle = find_bundle(arguments.model)
-    return [_check_one(scan, arguments, bundle, cancel) for scan in scans]
+    detectors = find_detectors(arguments.model)
+    return [_check_one(scan, arguments, detectors, cancel) for scan in scans]
 
 
 def _check_one(
-    scan: ScanInput, arguments: argparse.Namespace, bundle: ModelBundle, cancel: CancelToken
+    scan: ScanInput, arguments: argparse.Namespace, detectors: Detectors, cancel: CancelToken
 ) -> int:
     from CMBDetectorLib.pipeline import assess
 
@@ -88,7 +88,7 @@ def _check_one(
         volume_index=arguments.volume_index,
     )
     try:
-        assessment = assess(request, bundle=bundle, cancel=cancel)
+        assessment = assess(request, bundle=detectors, cancel=cancel)
     except (InputError, UsageError) as error:
         _fail(error, scan.path, as_json=arguments.json)
         return error.exit_code

@@ -34,7 +34,7 @@ from CMBDetectorLib.settings import DetectionRequest
 
 if TYPE_CHECKING:
     from CMBDetectorLib.models.anatomy_bundle import AnatomyBundle
-    from CMBDetectorLib.models.bundle import ModelBundle
+    from CMBDetectorLib.searching import Detectors
 
 DESCRIPTION = """\
 Find cerebral microbleeds on SWI or T2*-weighted images. For each image it writes a label map on
@@ -56,8 +56,19 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add = parser.add_argument
     add_image_options(parser)
     add("-o", "--output-dir", metavar="DIR", type=Path, required=True, help="folder for results")
-    add("--model", metavar="ID|PATH", help="model bundle (default: the bundled one)")
+    add(
+        "--model",
+        metavar="ID|PATH",
+        action="append",
+        help="model bundle (default: the bundled one); several times: their mean",
+    )
     add("--device", metavar="D", default="auto", help="auto, cpu, cuda, cuda:N or mps")
+    add(
+        "--backend",
+        choices=["torch", "openvino"],
+        default="torch",
+        help="what computes the networks; openvino, where installed, is faster on CPUs",
+    )
     add("--precision", choices=["auto", "fp32", "bf16", "fp16"], default="auto")
     add("--threshold", metavar="X", type=probability, help="above 0, up to 1; default: model's")
     add("--min-volume", metavar="MM3", type=not_negative, help="smallest lesion; default: model's")
@@ -166,7 +177,7 @@ def _is_done(job: Job) -> bool:
 def _run_one(
     job: Job,
     arguments: argparse.Namespace,
-    models: tuple[ModelBundle, AnatomyBundle | None],
+    models: tuple[Detectors, AnatomyBundle | None],
     display: Display,
     cancel: CancelToken,
 ) -> None:
@@ -175,11 +186,12 @@ def _run_one(
     request = DetectionRequest(
         input_path=job.input_path,
         output_dir=job.output_dir,
-        model=arguments.model,
+        model=tuple(arguments.model) if arguments.model else None,
         brain_mask_path=arguments.brain_mask,
         anatomy=arguments.anatomy,
         volume_index=arguments.volume_index,
         device=arguments.device,
+        backend=arguments.backend,
         precision=arguments.precision,
         threshold=arguments.threshold,
         min_volume_mm3=arguments.min_volume,
@@ -188,11 +200,11 @@ def _run_one(
         save_anatomy=arguments.save_anatomy,
         overwrite=arguments.overwrite,
     )
-    bundle, anatomy_bundle = models
+    detectors, anatomy_bundle = models
     try:
         result = detect(
             request,
-            bundle=bundle,
+            bundle=detectors,
             anatomy_bundle=anatomy_bundle,
             on_progress=lambda event: display.progress(job, event),
             cancel=cancel,
@@ -233,12 +245,12 @@ def _plan_jobs(scans: Sequence[ScanInput], arguments: argparse.Namespace) -> lis
     return jobs
 
 
-def _load_models(arguments: argparse.Namespace) -> tuple[ModelBundle, AnatomyBundle | None]:
+def _load_models(arguments: argparse.Namespace) -> tuple[Detectors, AnatomyBundle | None]:
     from CMBDetectorLib.anatomical_map import load_anatomy_model
-    from CMBDetectorLib.models.library import find_bundle
+    from CMBDetectorLib.searching import find_detectors
 
-    bundle = find_bundle(arguments.model)
-    return bundle, load_anatomy_model() if arguments.anatomy == "auto" else None
+    detectors = find_detectors(arguments.model)
+    return detectors, load_anatomy_model() if arguments.anatomy == "auto" else None
 
 
 def _check_device(arguments: argparse.Namespace) -> None:

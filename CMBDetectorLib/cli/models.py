@@ -1,4 +1,4 @@
-"""``cmbdetector models``: list, show, verify and add models."""
+"""``cmbdetector models``: list, show, verify, add, import and remove models."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from CMBDetectorLib.cli import console
+from CMBDetectorLib.cli import console, models_import
 from CMBDetectorLib.errors import ModelError
 
 if TYPE_CHECKING:
-    from CMBDetectorLib.models.anatomy_bundle import AnatomyBundle
-    from CMBDetectorLib.models.bundle import ModelBundle
+    from CMBDetectorLib.models.library import AnyBundle
 
 DESCRIPTION = "The models that are installed with the software or in the user's folder."
 VERIFY_HELP = "check every file of models against its sha256"
 ADD_HELP = "check a model and copy it to the user's folder"
+REMOVE_HELP = "delete a model from the user's folder"
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the subcommand."""
     parser = subparsers.add_parser(
-        "models", help="list, show, verify or add models", description=DESCRIPTION
+        "models", help="list, show, import or remove models", description=DESCRIPTION
     )
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     listing = actions.add_parser("list", help="one line for each model")
@@ -37,6 +37,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     adding = actions.add_parser("add", help=ADD_HELP, description=ADD_HELP)
     adding.add_argument("path", metavar="PATH", type=Path, help="folder of the model bundle")
     adding.set_defaults(command=run_add)
+    models_import.add_parser(actions)
+    removing = actions.add_parser("remove", help=REMOVE_HELP, description=REMOVE_HELP)
+    removing.add_argument("model", metavar="ID", help="as models list shows it")
+    removing.set_defaults(command=run_remove)
 
 
 def run_list(arguments: argparse.Namespace) -> int:
@@ -103,8 +107,18 @@ def run_add(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _facts(bundle: ModelBundle | AnatomyBundle) -> dict[str, object]:
+def run_remove(arguments: argparse.Namespace) -> int:
+    """Delete a model of the user's; those that come with the software stay."""
+    from CMBDetectorLib.models.install import remove_bundle
+
+    folder = remove_bundle(arguments.model)
+    print(console.one_line(f"removed {arguments.model}: {folder}"))
+    return 0
+
+
+def _facts(bundle: AnyBundle) -> dict[str, object]:
     from CMBDetectorLib.models.anatomy_bundle import AnatomyBundle
+    from CMBDetectorLib.models.whole_head_bundle import WholeHeadBundle
 
     size = sum(path.stat().st_size for path in bundle.members) / 1e6
     facts: dict[str, object] = {
@@ -122,11 +136,22 @@ def _facts(bundle: ModelBundle | AnatomyBundle) -> dict[str, object]:
             "grid": f"isotropic, {bundle.spacing_mm} mm",
             "classes": ", ".join(bundle.classes),
         }
+    point = bundle.operating_point
+    if isinstance(bundle, WholeHeadBundle):
+        shape = "x".join(str(n) for n in bundle.preprocessing.shape)
+        return facts | {
+            "kind": "detector of the whole head",
+            "grid": f"isotropic, 1 mm, {shape} voxels around the brain",
+            "threshold": f"above {point.threshold}",
+            "smallest lesion": f"{point.min_volume_mm3} mm³",
+            "masked": f"the {bundle.preprocessing.masking}",
+            "source": ", ".join(one["name"] for one in bundle.source.get("files", [])),
+            "cite": bundle.source.get("citation", ""),
+        }
     grid = bundle.preprocessing.grid
     spacing = f"{grid.kind}, {grid.spacing_mm} mm"
     if grid.min_slice_spacing_mm is not None:
         spacing += f", slices at least {grid.min_slice_spacing_mm} mm"
-    point = bundle.operating_point
     seen = bundle.training_range
     return facts | {
         "kind": "detector",

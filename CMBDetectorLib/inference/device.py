@@ -9,16 +9,16 @@ from __future__ import annotations
 import platform
 import re
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import torch
 import torch.nn.functional as F  # noqa: N812 (the name everybody knows it by)
 
-from CMBDetectorLib.errors import DeviceError
+from CMBDetectorLib.errors import DeviceError, MissingDependencyError
 from CMBDetectorLib.results import ResultWarning
-from CMBDetectorLib.settings import Precision
+from CMBDetectorLib.settings import Backend, Precision
 
 FixedPrecision = Literal["fp32", "bf16", "fp16"]
 
@@ -36,12 +36,14 @@ class ComputeDevice:
 
     ``device`` is a name torch takes (``cpu``, ``cuda:0``, ``mps``), ``name`` is for people,
     ``precision`` that of weights and activations; probabilities are always averaged in float32.
+    ``backend`` computes the networks that find microbleeds.
     """
 
     device: str
     name: str
     precision: FixedPrecision
     warnings: tuple[ResultWarning, ...] = ()
+    backend: Backend = "torch"
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,35 @@ def resolve_device(device: str, precision: Precision) -> ComputeDevice:
             )
         )
     return ComputeDevice(chosen, _device_name(chosen), precision, tuple(warnings))
+
+
+def resolve_backend(device: str, precision: Precision, backend: Backend) -> ComputeDevice:
+    """Decide on device and precision for a backend; OpenVINO computes on the CPU only.
+
+    Raises
+    ------
+    DeviceError
+        As :func:`resolve_device`; also if another device is asked for with OpenVINO.
+    MissingDependencyError
+        If OpenVINO is asked for and not installed.
+    """
+    if backend == "torch":
+        return resolve_device(device, precision)
+    if device not in {"auto", "cpu"}:
+        raise DeviceError(
+            f"the backend openvino is for CPUs, got device {device}; use --device cpu or "
+            "--backend torch"
+        )
+    try:
+        import openvino
+    except ImportError as error:
+        raise MissingDependencyError(
+            "the backend openvino needs the package openvino, not installed here; "
+            'install with: python -m pip install "cmbdetector[openvino]"'
+        ) from error
+    compute = resolve_device("cpu", precision)
+    name = f"{compute.name}, OpenVINO {openvino.__version__.split('-')[0]}"
+    return replace(compute, name=name, backend="openvino")
 
 
 def list_devices() -> tuple[DeviceReport, ...]:

@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from CMBDetectorLib.errors import DeviceError
-from CMBDetectorLib.inference.device import DTYPES, ComputeDevice
+from CMBDetectorLib.inference.backends import Network, input_dtype, on_backend
+from CMBDetectorLib.inference.device import ComputeDevice
 from CMBDetectorLib.inference.tiles import (
     BoolArray,
     FloatArray,
@@ -25,7 +26,7 @@ from CMBDetectorLib.inference.tiles import (
 )
 from CMBDetectorLib.models.bundle import ModelBundle
 from CMBDetectorLib.models.networks import load_members
-from CMBDetectorLib.progress import ProgressReporter
+from CMBDetectorLib.progress import StageReporter
 from CMBDetectorLib.results import ResultWarning
 from CMBDetectorLib.settings import TilingSettings
 from CMBDetectorLib.volume import Volume
@@ -54,7 +55,7 @@ def predict(
     mask: Volume,
     bundle: ModelBundle,
     compute: ComputeDevice,
-    reporter: ProgressReporter,
+    reporter: StageReporter,
 ) -> Prediction:
     """Probability of a microbleed in each voxel of the mask.
 
@@ -101,7 +102,7 @@ def run_ensemble(
     tiling: TilingSettings,
     channel: int,
     compute: ComputeDevice,
-    reporter: ProgressReporter,
+    reporter: StageReporter,
 ) -> Prediction:
     """As :func:`predict`, with networks that are loaded already.
 
@@ -109,7 +110,7 @@ def run_ensemble(
     converted to the precision of ``compute``. When memory runs out, the batch is halved, then the
     tile, and the run starts again with a warning.
     """
-    networks = [member.to(DTYPES[compute.precision]) for member in members]
+    networks = [on_backend(member, compute) for member in members]
     pixels = np.ascontiguousarray(image.array, dtype=np.float32)
     inside = np.asarray(mask.array, dtype=bool)
     warnings: list[ResultWarning] = []
@@ -181,14 +182,14 @@ def _halved(length: int) -> int:
 
 
 def _run(
-    networks: Sequence[nn.Module],
+    networks: Sequence[Network],
     pixels: FloatArray,
     inside: BoolArray,
     tiling: TilingSettings,
     *,
     channel: int,
     compute: ComputeDevice,
-    reporter: ProgressReporter,
+    reporter: StageReporter,
 ) -> tuple[FloatArray, int]:
     """Weighted mean over tiles of the mean over networks; also the number of tiles."""
     tiles = plan_tiles(inside, tiling.tile_shape, tiling.overlap)
@@ -211,11 +212,11 @@ def _stack(
     pixels: FloatArray, batch: Sequence[Tile], tile_shape: Shape, compute: ComputeDevice
 ) -> torch.Tensor:
     stack = np.stack([cut_tile(pixels, tile, tile_shape) for tile in batch])[:, None]
-    return torch.from_numpy(stack).to(compute.device, DTYPES[compute.precision])
+    return torch.from_numpy(stack).to(compute.device, input_dtype(compute))
 
 
 def _mean(
-    networks: Sequence[nn.Module], stack: torch.Tensor, channel: int, reporter: ProgressReporter
+    networks: Sequence[Network], stack: torch.Tensor, channel: int, reporter: StageReporter
 ) -> npt.NDArray[np.float32]:
     """Mean probability over the networks, (batch, i, j, k)."""
     with torch.inference_mode():

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from CMBDetectorLib.errors import ModelError
+from CMBDetectorLib.models.graph import GRAPH_TARGET, parse_graph
 
 TARGET_KEY = "_target_"
 _MAX_COUNT = 4096
@@ -139,7 +140,7 @@ def check_network_def(network_def: Mapping[str, Any], source: object) -> None:
     ----------
     network_def
         ``{"_target_": full name of the network, argument: plain JSON value, ...}`` as in a MONAI
-        Bundle.
+        Bundle; or a graph, see :mod:`CMBDetectorLib.models.graph`.
     source
         Named in errors; the file the definition comes from.
 
@@ -150,6 +151,9 @@ def check_network_def(network_def: Mapping[str, Any], source: object) -> None:
         or not of the kind it takes.
     """
     target = network_def.get(TARGET_KEY)
+    if target == GRAPH_TARGET:
+        parse_graph(network_def, source)
+        return
     if not isinstance(target, str) or target not in ARCHITECTURES:
         raise ModelError(
             f"{source}: unknown architecture {target!r}; "

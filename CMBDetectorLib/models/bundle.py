@@ -45,6 +45,7 @@ def write_bundle(
     model_card: str,
     license_text: str,
     overwrite: bool = False,
+    exact: bool = False,
 ) -> ModelBundle:
     """Write a bundle, whole or not at all, and read it back.
 
@@ -58,6 +59,8 @@ def write_bundle(
         Contents of ``docs/README.md`` and ``LICENSE``.
     overwrite
         Replace a bundle that is already there.
+    exact
+        Store weights in single precision, not in half.
 
     Raises
     ------
@@ -74,5 +77,6 @@ def write_bundle(
         license_text=license_text,
         overwrite=overwrite,
         check=load_bundle,
+        exact=exact,
     )
     return load_bundle(root)

@@ -124,6 +124,7 @@ def write_files(
     license_text: str,
     overwrite: bool,
     check: Callable[[Path], object],
+    exact: bool = False,
 ) -> None:
     """Write a bundle, whole or not at all.
 
@@ -134,6 +135,8 @@ def write_files(
     check
         Called with the folder of the finished bundle before that gets its name; refuses it by
         raising ModelError.
+    exact
+        Store weights in single precision, not in half.
 
     Raises
     ------
@@ -149,7 +152,7 @@ def write_files(
         root.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{root.name}-", dir=root.parent) as scratch:
             draft = Path(scratch) / root.name
-            names = _write_members(draft, members)
+            names = _write_members(draft, members, exact=exact)
             _write_json(draft / METADATA_NAME, metadata_of(names))
             _write_json(draft / INFERENCE_NAME, {"network_def": dict(network_def)})
             _write_text(draft / CARD_NAME, model_card)
@@ -163,12 +166,12 @@ def write_files(
         raise ModelError(f"{root}: cannot be written ({error.strerror})") from error
 
 
-def _write_members(root: Path, members: Sequence[Weights]) -> list[str]:
+def _write_members(root: Path, members: Sequence[Weights], *, exact: bool) -> list[str]:
     for folder in ("configs", "models", "docs"):
         (root / folder).mkdir(parents=True)
     names = [f"models/member_{number}.safetensors" for number in range(1, len(members) + 1)]
     for name, tensors in zip(names, members, strict=True):
-        write_weights(tensors, root / name)
+        write_weights(tensors, root / name, exact=exact)
     return names
 
 

@@ -17,6 +17,9 @@ BundleKind = Literal["detector", "anatomy"]
 SCHEMA_VERSION = 1
 OUR_KEY = "cmbdetector"
 KIND_KEY = "kind"
+VARIANT_KEY = "variant"
+TILES = "tiles"
+WHOLE_HEAD = "whole_head"
 KIND_NAMES: Mapping[BundleKind, str] = {
     "detector": "detects microbleeds",
     "anatomy": "finds the regions of the brain",
@@ -179,6 +182,22 @@ def kind_of(ours: JsonObject) -> BundleKind:
     if kind not in get_args(BundleKind):
         raise ours.error(KIND_KEY, kind, f"one of {', '.join(get_args(BundleKind))}")
     return "anatomy" if kind == "anatomy" else "detector"
+
+
+def variant_of(ours: JsonObject) -> str:
+    """How a detector goes about an image, from its keys under ``cmbdetector``.
+
+    Raises
+    ------
+    ModelError
+        If that is not known.
+    """
+    if VARIANT_KEY not in ours.data:  # models from before there were two
+        return TILES
+    variant = ours.text(VARIANT_KEY)
+    if variant not in (TILES, WHOLE_HEAD):
+        raise ours.error(VARIANT_KEY, variant, f"{TILES} or {WHOLE_HEAD}; update CMBDetector")
+    return variant
 
 
 def _installed(package: str) -> str:

@@ -7,20 +7,31 @@ import sys
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from CMBDetectorLib.errors import ModelError
 from CMBDetectorLib.models.anatomy_bundle import AnatomyBundle, load_anatomy_bundle
 from CMBDetectorLib.models.bundle import ModelBundle, load_bundle
 from CMBDetectorLib.models.bundle_files import METADATA_NAME
-from CMBDetectorLib.models.description import KIND_NAMES, OUR_KEY, BundleKind, kind_of
+from CMBDetectorLib.models.description import (
+    KIND_NAMES,
+    OUR_KEY,
+    WHOLE_HEAD,
+    BundleKind,
+    kind_of,
+    variant_of,
+)
 from CMBDetectorLib.models.json_fields import read_json_object
+from CMBDetectorLib.models.whole_head_bundle import WholeHeadBundle, load_whole_head_bundle
 
 DEFAULT_MODEL_ID = "cmb_gre_swi_unet"
 DEFAULT_ANATOMY_ID = "head_anatomy_unet"
 USER_FOLDER_VARIABLE = "CMBDETECTOR_MODELS"
 
 Source = Literal["bundled", "user"]
+DetectorBundle: TypeAlias = ModelBundle | WholeHeadBundle
+"""Models that find microbleeds: on tiles of the image, or on the whole head at once."""
+AnyBundle: TypeAlias = DetectorBundle | AnatomyBundle
 
 _DEFAULTS: dict[BundleKind, str] = {"detector": DEFAULT_MODEL_ID, "anatomy": DEFAULT_ANATOMY_ID}
 
@@ -37,7 +48,7 @@ class BundleListing:
     path: Path
     source: Source
     is_default: bool
-    bundle: ModelBundle | AnatomyBundle | None
+    bundle: AnyBundle | None
     problem: str | None
     kind: BundleKind = "detector"
 
@@ -66,7 +77,7 @@ def user_folder() -> Path:
     return (Path(data) if data else home / ".local/share") / "cmbdetector" / "models"
 
 
-def find_bundle(model: str | None) -> ModelBundle:
+def find_detector(model: str | None) -> DetectorBundle:
     """The detection model with this id, or at this path, with every file checked.
 
     Ids come before paths, bundles of the software before those of the user. None is the default
@@ -79,32 +90,50 @@ def find_bundle(model: str | None) -> ModelBundle:
         model of another kind.
     """
     bundle = _find(model, "detector")
-    assert isinstance(bundle, ModelBundle)
+    assert isinstance(bundle, ModelBundle | WholeHeadBundle)
+    return bundle
+
+
+def find_bundle(model: str | None) -> ModelBundle:
+    """As :func:`find_detector`, of models that work on tiles.
+
+    Raises
+    ------
+    ModelError
+        As there; also if the model sees the whole head at once.
+    """
+    bundle = find_detector(model)
+    if not isinstance(bundle, ModelBundle):
+        raise ModelError(
+            f"the model {bundle.id} sees the whole head at once; expected one that works on tiles, "
+            f"such as {DEFAULT_MODEL_ID}"
+        )
     return bundle
 
 
 def find_anatomy_bundle(model: str | None = None) -> AnatomyBundle:
-    """The anatomy network with this id, or at this path; else as :func:`find_bundle`."""
+    """The anatomy network with this id, or at this path; else as :func:`find_detector`."""
     bundle = _find(model, "anatomy")
     assert isinstance(bundle, AnatomyBundle)
     return bundle
 
 
-def find_any_bundle(model: str | None) -> ModelBundle | AnatomyBundle:
-    """As :func:`find_bundle`, whatever the model is for."""
+def find_any_bundle(model: str | None) -> AnyBundle:
+    """As :func:`find_detector`, whatever the model is for."""
     return _find(model, None)
 
 
-def load_any_bundle(root: Path) -> ModelBundle | AnatomyBundle:
+def load_any_bundle(root: Path) -> AnyBundle:
     """The bundle in a folder, whatever it is for, with every file checked.
 
     Raises
     ------
     ModelError
-        As :func:`~CMBDetectorLib.models.bundle.load_bundle` and
-        :func:`~CMBDetectorLib.models.anatomy_bundle.load_anatomy_bundle`.
+        As :func:`~CMBDetectorLib.models.bundle.load_bundle`.
     """
-    return load_anatomy_bundle(root) if _kind_at(root) == "anatomy" else load_bundle(root)
+    if _kind_at(root) == "anatomy":
+        return load_anatomy_bundle(root)
+    return load_whole_head_bundle(root) if _is_whole_head(root) else load_bundle(root)
 
 
 def is_installed(model_id: str) -> bool:
@@ -134,7 +163,7 @@ def list_bundles() -> tuple[BundleListing, ...]:
     return tuple(listings)
 
 
-def _find(model: str | None, kind: BundleKind | None) -> ModelBundle | AnatomyBundle:
+def _find(model: str | None, kind: BundleKind | None) -> AnyBundle:
     wanted = model if model is not None else _DEFAULTS[kind or "detector"]
     found = {path.name: path for path, _ in reversed(_candidates())}
     path = found.get(wanted, Path(wanted).expanduser())
@@ -162,7 +191,14 @@ def _kind_at(root: Path) -> BundleKind:
         return "detector"
 
 
-def _load_named(path: Path) -> ModelBundle | AnatomyBundle:
+def _is_whole_head(root: Path) -> bool:
+    try:
+        return variant_of(read_json_object(root / METADATA_NAME).child(OUR_KEY)) == WHOLE_HEAD
+    except ModelError:  # loading it says what is wrong
+        return False
+
+
+def _load_named(path: Path) -> AnyBundle:
     bundle = load_any_bundle(path)
     if bundle.id != path.name:
         raise ModelError(f"{path}: holds the model {bundle.id!r}; rename the folder to that")

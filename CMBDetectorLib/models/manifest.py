@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, get_args
 
+from CMBDetectorLib.errors import ModelError
 from CMBDetectorLib.models.description import (
     OUR_KEY,
+    TILES,
     ModelDescription,
     check_kind,
     common_metadata,
     parse_description,
+    variant_of,
 )
 from CMBDetectorLib.models.json_fields import JsonObject
 from CMBDetectorLib.settings import (
@@ -104,8 +107,14 @@ def parse_manifest(metadata: JsonObject, inference: JsonObject) -> BundleManifes
     """
     check_kind(metadata, "detector")
     ours = metadata.child(OUR_KEY)
+    if variant_of(ours) != TILES:
+        raise ModelError(
+            f"{ours.path.parent.parent}: this model sees the whole head; expected one on tiles"
+        )
     described = parse_description(metadata, inference)
     network_def = inference.child("network_def")
+    if "out_channels" not in network_def.data:
+        raise network_def.error("_target_", described["network_def"]["_target_"], "MONAI's")
     channels = ours.texts("channels")
     if network_def.data["out_channels"] != len(channels):
         raise network_def.error(

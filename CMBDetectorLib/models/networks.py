@@ -22,7 +22,7 @@ from CMBDetectorLib.errors import ModelError
 from CMBDetectorLib.models.anatomy_bundle import ATLAS_TENSOR, AnatomyBundle
 from CMBDetectorLib.models.architectures import TARGET_KEY, check_network_def
 from CMBDetectorLib.models.bundle import ModelBundle
-from CMBDetectorLib.models.bundle_files import Weights
+from CMBDetectorLib.models.bundle_files import CheckedFiles, Weights
 from CMBDetectorLib.models.weights import read_weights_header
 
 
@@ -91,7 +91,7 @@ def load_member(
 ) -> nn.Module:
     """One member of the ensemble; see :func:`load_members`."""
     network = build_network(bundle.network_def)
-    tensors = _read_tensors(bundle, path)
+    tensors = read_tensors(bundle, path)
     _check_tensors(path, tensors, network)
     # Not strict: a tensor that has several names is stored once. All were checked above.
     network.load_state_dict(tensors, strict=False)
@@ -115,7 +115,7 @@ def load_atlas(bundle: AnatomyBundle) -> torch.Tensor:
         If the file is no longer the one that was checked, or does not hold such an atlas.
     """
     path = bundle.members[1]
-    tensors = _read_tensors(bundle, path)
+    tensors = read_tensors(bundle, path)
     expected = (len(bundle.classes), ATLAS_SHAPE[0] // 2, *ATLAS_SHAPE[1:])
     atlas = tensors.get(ATLAS_TENSOR)
     if atlas is None or len(tensors) > 1 or atlas.dtype != torch.uint8 or atlas.shape != expected:
@@ -125,6 +125,30 @@ def load_atlas(bundle: AnatomyBundle) -> torch.Tensor:
             f"{expected}"
         )
     return torch.cat([atlas.flip(1), atlas], dim=1)
+
+
+def read_tensors(bundle: CheckedFiles, path: Path) -> dict[str, torch.Tensor]:
+    """All tensors in one of a bundle's files.
+
+    Raises
+    ------
+    ModelError
+        If the file is no longer the one that was checked, or is not a safetensors file.
+    """
+    read_weights_header(path)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read ({error.strerror})") from error
+    if (
+        hashlib.sha256(content).hexdigest()
+        != bundle.sha256[path.relative_to(bundle.root).as_posix()]
+    ):
+        raise ModelError(f"{path}: changed after it was checked; get the model again")
+    try:
+        return dict(safetensors.torch.load(content))
+    except SafetensorError as error:
+        raise ModelError(f"{path}: not a safetensors file ({error})") from error
 
 
 def fold_batch_norms(network: nn.Module) -> int:
@@ -182,23 +206,6 @@ def _fold_chain(steps: list[tuple[nn.Module, str]]) -> int:
             setattr(norm_parent, norm_name, nn.Identity())
             n_folded += 1
     return n_folded
-
-
-def _read_tensors(bundle: ModelBundle | AnatomyBundle, path: Path) -> dict[str, torch.Tensor]:
-    read_weights_header(path)
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read ({error.strerror})") from error
-    if (
-        hashlib.sha256(content).hexdigest()
-        != bundle.sha256[path.relative_to(bundle.root).as_posix()]
-    ):
-        raise ModelError(f"{path}: changed after it was checked; get the model again")
-    try:
-        return dict(safetensors.torch.load(content))
-    except SafetensorError as error:
-        raise ModelError(f"{path}: not a safetensors file ({error})") from error
 
 
 def _check_tensors(path: Path, tensors: Mapping[str, torch.Tensor], network: nn.Module) -> None:

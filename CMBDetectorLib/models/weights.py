@@ -59,11 +59,14 @@ def read_weights_header(path: Path) -> dict[str, TensorInfo]:
     return {name: _tensor_info(path, name, raw, size - 8 - length) for name, raw in header.items()}
 
 
-def write_weights(tensors: Mapping[str, npt.NDArray[Any]], path: Path) -> None:
+def write_weights(
+    tensors: Mapping[str, npt.NDArray[Any]], path: Path, *, exact: bool = False
+) -> None:
     """Store a member's tensors: kernels as float16, vectors (biases, norms) as float32.
 
     Vectors stay float32 because the variances of batch normalisation span more orders of
-    magnitude than float16 holds, and because they take next to no room.
+    magnitude than float16 holds, and because they take next to no room. With ``exact`` all are
+    float32, for networks that must give what they gave elsewhere.
 
     Raises
     ------
@@ -80,7 +83,7 @@ def write_weights(tensors: Mapping[str, npt.NDArray[Any]], path: Path) -> None:
     for name, values in tensors.items():
         array = np.asarray(values, order="C")
         if np.issubdtype(array.dtype, np.floating):
-            kind = np.float16 if array.ndim > 1 else np.float32
+            kind = np.float16 if array.ndim > 1 and not exact else np.float32
             with np.errstate(over="ignore"):
                 array = array.astype(kind)
             if not np.isfinite(array).all():

@@ -108,7 +108,7 @@ def check_geometry(geometry: Geometry) -> None:
 
 
 def assess_suitability(
-    volume: Volume, brain_mask: Volume, training_range: TrainingRange
+    volume: Volume, brain_mask: Volume, *training_ranges: TrainingRange
 ) -> tuple[ResultWarning, ...]:
     """Reasons to doubt a result on this image, above all "none found".
 
@@ -122,11 +122,13 @@ def assess_suitability(
         As :func:`validate_volume` returned it.
     brain_mask
         bool, on the image's grid.
+    training_ranges
+        Of the models, as far as known.
     """
     brain = _sample(volume.array[brain_mask.array])
     found = (
         _thick_slices(volume.geometry),
-        _outside_training_range(volume.geometry, training_range),
+        *(_outside_training_range(volume.geometry, limits) for limits in training_ranges),
         _unexpected_contrast(volume, brain_mask),
         _implausible_brain(brain_mask),
         _brain_cut_off(brain_mask),
