@@ -1,4 +1,4 @@
-"""The Python packages a search needs: which are missing, what they cost, and installing them.
+"""The Python packages that are needed: which are missing, what they cost, and installing them.
 
 PyTorch is installed by the extension of that name, which picks the build for this computer's GPU.
 A plain ``pip install torch`` is not offered instead: on Windows it never uses the GPU, on Linux it
@@ -18,7 +18,7 @@ import re
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -37,10 +37,11 @@ if TYPE_CHECKING:
 
 TORCH = "torch"
 PYTORCH_MODULE = "PyTorchUtils"
+SEARCHING = "Searching for microbleeds"
 FROM_SLICER = ("numpy", "scipy", "SimpleITK")
 GET_PYTORCH = (
     "Install the PyTorch extension first: View > Extensions Manager, search for PyTorch, "
-    "Install, restart 3D Slicer. Then click Detect CMBs again."
+    "Install, restart 3D Slicer. Then try again."
 )
 
 
@@ -73,6 +74,7 @@ REQUIREMENTS = (
     Requirement("pynrrd", "1.0", 1, 1),
     Requirement("scikit-image", "0.22", 18, 75),
 )
+TO_IMPORT_KERAS = Requirement("h5py", "3.10", 5, 18)
 
 
 def missingPackages(environment: Environment) -> tuple[Requirement, ...]:
@@ -86,8 +88,34 @@ def missingPackages(environment: Environment) -> tuple[Requirement, ...]:
     return tuple(missing)
 
 
-def questionText(missing: Sequence[Requirement]) -> str:
-    """What will be installed and what it costs, ending in a question."""
+def requirementsNamed(names: Sequence[str]) -> tuple[Requirement, ...]:
+    """Those of these names, also of what only an import needs."""
+    return tuple(item for item in (*REQUIREMENTS, TO_IMPORT_KERAS) if item.name in names)
+
+
+def askToInstall(
+    missing: Sequence[Requirement], ask: Callable[[str], bool], purpose: str = SEARCHING
+) -> None:
+    """Ask the user whether these may be installed.
+
+    Raises
+    ------
+    MissingDependencyError
+        If that would fail, or the user does not want it.
+    """
+    problems = preflightProblems(missing)
+    if problems:
+        raise MissingDependencyError(" ".join(problems))
+    if not ask(questionText(missing, purpose)):
+        names = ", ".join(requirement.name for requirement in missing)
+        raise MissingDependencyError(
+            f"these Python packages are needed and were not installed: {names}. "
+            f"{offlineInstructions(missing)}"
+        )
+
+
+def questionText(missing: Sequence[Requirement], purpose: str = SEARCHING) -> str:
+    """What will be installed, for what, and what it costs, ending in a question."""
     lines = "\n".join(f"  •  {item.name} {item.minimum} or later" for item in missing)
     download = sizeText(sum(item.downloadMb for item in missing))
     installed = sizeText(sum(item.installedMb for item in missing))
@@ -97,7 +125,7 @@ def questionText(missing: Sequence[Requirement]) -> str:
         disk = sum(item.gpuInstalledMb or item.installedMb for item in missing)
         gpu = f" With an NVIDIA GPU up to {sizeText(most)}, and {sizeText(disk)} on disk."
     return (
-        "Searching for microbleeds needs Python packages that are missing here:\n\n"
+        f"{purpose} needs Python packages that are missing here:\n\n"
         f"{lines}\n\n"
         f"About {download} will be downloaded, {installed} on disk.{gpu}\n\n"
         "They are installed into 3D Slicer's own Python. This takes minutes, in which 3D Slicer "

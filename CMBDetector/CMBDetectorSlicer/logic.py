@@ -20,10 +20,9 @@ from CMBDetectorLib.errors import (
 from CMBDetectorSlicer.anatomy_input import NODE
 from CMBDetectorSlicer.dependencies import (
     Installer,
+    askToInstall,
     missingPackages,
     offlineInstructions,
-    preflightProblems,
-    questionText,
 )
 from CMBDetectorSlicer.environment import Environment, EnvironmentProbe
 from CMBDetectorSlicer.jobs import DetectionJob, DetectionSettings, JobError, JobResult
@@ -51,13 +50,15 @@ class RunState(Enum):
 class Services:
     """The world outside: processes, the installer, and questions to the user.
 
-    ``ask`` shows a question and says whether the user agreed. ``environment`` is what is known of
-    the installation already; None to look, in a child process.
+    ``ask`` shows a question and says whether the user agreed; ``accept`` does so with terms to say
+    yes or no to. ``environment`` is what is known of the installation already; None to look, in a
+    child process.
     """
 
     runner: ProcessRunner
     installer: Installer
     ask: Callable[[str], bool]
+    accept: Callable[[str], bool]
     environment: Environment | None = None
 
 
@@ -168,14 +169,7 @@ class DetectionRun:
                     f"still missing after the installation: {names}; restart 3D Slicer and try "
                     f"again, or install by hand. {offlineInstructions(missing)}"
                 )
-            problems = preflightProblems(missing)
-            if problems:
-                raise MissingDependencyError(" ".join(problems))
-            if not self._services.ask(questionText(missing)):
-                raise MissingDependencyError(
-                    f"these Python packages are needed and were not installed: {names}. "
-                    f"{offlineInstructions(missing)}"
-                )
+            askToInstall(missing, self._services.ask)
             self._setState(RunState.INSTALLING)
             self._listener.onProgress(0.0, "packages", f"installing {names}", None)
             self._services.installer.install(missing)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import qt
@@ -15,8 +14,8 @@ from CMBDetectorSlicer.jobs import DetectionSettings
 from CMBDetectorSlicer.parameters import MODELS_OWN
 
 if TYPE_CHECKING:
-    from CMBDetectorLib.models.bundle import ModelBundle
-    from CMBDetectorLib.models.library import BundleListing
+    from CMBDetectorLib.models.library import BundleListing, DetectorBundle
+    from CMBDetectorLib.settings import TrainingRange
     from CMBDetectorSlicer.environment import Device, Environment
 
 AUTOMATIC = "auto"
@@ -25,12 +24,11 @@ AUTOMATIC = "auto"
 class ModelSection:
     """Model, device, and the operating point with the model's own values to go back to.
 
-    ``chooseFolder`` asks for the folder of a bundle to install and returns an empty text if the
-    user thought better of it. Choices are kept in the parameter node.
+    Choices are kept in the parameter node.
     """
 
-    def __init__(self, ui: Any, chooseFolder: Callable[[], str]) -> None:
-        self._ui, self._chooseFolder = ui, chooseFolder
+    def __init__(self, ui: Any) -> None:
+        self._ui = ui
         self._parameters: Any = None
         self._listings: tuple[BundleListing, ...] = ()
         self._isUpdating = False
@@ -42,7 +40,6 @@ class ModelSection:
         ui.resetButton.connect("clicked(bool)", self._onReset)
         ui.modelCardButton.connect("clicked(bool)", self._onCard)
         ui.verifyModelButton.connect("clicked(bool)", self._onVerify)
-        ui.importModelButton.connect("clicked(bool)", self._onImport)
         self._fillDevices(())
         self.refreshModels()
         showText(ui.modelMessageLabel, "plain", "")
@@ -108,6 +105,11 @@ class ModelSection:
         self._isUpdating = False
         self._select(wanted, self._device())
         self._onModelChanged()
+
+    def showImported(self, modelId: str, name: str) -> None:
+        """Offer a model that has come and select it; an empty id leaves the selection as it is."""
+        self.refreshModels(select=modelId)
+        showText(self._ui.modelMessageLabel, "note", f"Imported and verified: {name}.")
 
     # What is shown
 
@@ -222,13 +224,13 @@ class ModelSection:
         self._cardDialog.show()
 
     def _onVerify(self, *_: Any) -> None:
-        from CMBDetectorLib.models.bundle import load_bundle
+        from CMBDetectorLib.models.library import load_any_bundle
 
         listing = self._listing()
         if listing is None:
             return
         try:
-            bundle = load_bundle(listing.path)
+            bundle = load_any_bundle(listing.path)
         except CMBDetectorError as error:
             self._showError("The model is damaged", error)
             return
@@ -236,40 +238,15 @@ class ModelSection:
         text = f"Verified: all {number} files agree with their checksums."
         showText(self._ui.modelMessageLabel, "note", text)
 
-    def _onImport(self, *_: Any) -> None:
-        from CMBDetectorLib.models.bundle import ModelBundle
-        from CMBDetectorLib.models.install import install_bundle
-
-        folder = self._chooseFolder()
-        if not folder:
-            return
-        try:
-            bundle = install_bundle(Path(folder))
-        except CMBDetectorError as error:
-            self._showError("The model was not imported", error)
-            return
-        self.refreshModels(select=bundle.id if isinstance(bundle, ModelBundle) else "")
-        showText(self._ui.modelMessageLabel, "note", f"Imported and verified: {bundle.name}.")
-
     def _showError(self, headline: str, error: Exception) -> None:
         showText(self._ui.modelMessageLabel, "error", headline, [str(error)])
 
 
-def factsOf(bundle: ModelBundle) -> str:
+def factsOf(bundle: DetectorBundle) -> str:
     """Version, size of the ensemble and the voxel sizes it was trained on, in one line."""
     number = len(bundle.members)
-    spacing, slices = (
-        f"{low:g} to {high:g} mm"
-        for low, high in (
-            bundle.training_range.in_plane_spacing_mm,
-            bundle.training_range.slice_spacing_mm,
-        )
-    )
     networks = "1 network" if number == 1 else f"{number} networks"
-    return (
-        f"Version {bundle.version}, {networks}. Trained on pixels of {spacing} "
-        f"and slices of {slices}."
-    )
+    return f"Version {bundle.version}, {networks}. {_trainingText(bundle.training_range)}"
 
 
 def cardDialog(name: str, card: str) -> Any:
@@ -283,6 +260,16 @@ def cardDialog(name: str, card: str) -> Any:
     layout.addWidget(text)
     dialog.resize(640, 720)
     return dialog
+
+
+def _trainingText(seen: TrainingRange | None) -> str:
+    """Models of other software do not state the range; they see the whole head at once."""
+    if seen is None:
+        return "Sees the whole head at 1 mm; the voxel sizes it was trained on are not known."
+    spacing, slices = (
+        f"{low:g} to {high:g} mm" for low, high in (seen.in_plane_spacing_mm, seen.slice_spacing_mm)
+    )
+    return f"Trained on pixels of {spacing} and slices of {slices}."
 
 
 def _choiceText(device: Device) -> str:

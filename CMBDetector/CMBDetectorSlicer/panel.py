@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import qt
 import slicer
 
 import CMBDetectorLib
@@ -15,6 +14,7 @@ from CMBDetectorSlicer.banners import Kind, showText
 from CMBDetectorSlicer.dependencies import SlicerInstaller
 from CMBDetectorSlicer.detect_section import DetectSection
 from CMBDetectorSlicer.environment import Environment, EnvironmentProbe
+from CMBDetectorSlicer.import_section import ImportSection
 from CMBDetectorSlicer.input_section import InputSection
 from CMBDetectorSlicer.jobs import JobError, JobResult
 from CMBDetectorSlicer.logic import DetectionRun, RunState, Services, jobErrorOf
@@ -30,12 +30,13 @@ if TYPE_CHECKING:
 
 
 def slicerServices() -> Services:
-    """Processes of 3D Slicer's own Python, its package installer, and a question box."""
+    """Processes of 3D Slicer's own Python, its package installer, and question boxes."""
     libraryParent = Path(CMBDetectorLib.__file__).resolve().parent.parent
     return Services(
         runner=PythonProcessRunner(slicerPython(), libraryParent, qtSchedule),
         installer=SlicerInstaller(),
         ask=lambda text: slicer.util.confirmOkCancelDisplay(text, "CMBDetector"),
+        accept=lambda text: slicer.util.confirmYesNoDisplay(text, "CMBDetector"),
     )
 
 
@@ -60,7 +61,10 @@ class Panel:
         ui.resultSelector.addAttribute("vtkMRMLTextNode", RESULT_ATTRIBUTE)
         self.detectSection = DetectSection(ui)
         self.run = DetectionRun(self.services, self)
-        self.modelSection = ModelSection(ui, _chooseModelFolder)
+        self.modelSection = ModelSection(ui)
+        self.importSection = ImportSection(
+            ui, self.services, self.modelSection.showImported, self._updateReady
+        )
         self.anatomySection = AnatomySection(ui, self._onAnatomyChanged)
         self.inputSection = InputSection(
             ui,
@@ -118,6 +122,7 @@ class Panel:
         self._isClosing = True
         if self._probe is not None:
             self._probe.cancel()
+        self.importSection.close()
         self.closeScene()
         self.exit()
 
@@ -264,6 +269,8 @@ class Panel:
     def _updateReady(self) -> None:
         scan = self.inputSection.scan() if hasattr(self, "inputSection") else None
         problem = "Select a volume first." if scan is None else self.inputSection.problem
+        if self.importSection.isRunning:
+            problem = "A model is being imported: wait for it or cancel it."
         self.detectSection.setReady(problem)
 
     def _probeDevices(self) -> None:
@@ -282,8 +289,3 @@ class Panel:
     def _onProbeFailed(self, error: JobError) -> None:
         self._probe = None
         self.addLine(f"Devices are not known: {error.message}")
-
-
-def _chooseModelFolder() -> str:
-    title = "Folder of a model bundle"
-    return str(qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), title) or "")

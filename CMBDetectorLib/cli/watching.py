@@ -8,11 +8,16 @@ another one which does not pass its standard input on.
 
 from __future__ import annotations
 
+import _thread
 import argparse
 import os
+import signal
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+_POLL_S = 0.1
 _READ_BYTES = 4096
 _HANDSHAKE = b"watch"
 _STDIN = 0
@@ -61,6 +66,33 @@ class Watch:
             return
         if _HANDSHAKE in received.splitlines():
             self._asked.set()
+
+
+@contextmanager
+def interrupted_by(watch: Watch) -> Iterator[None]:
+    """While this is open, KeyboardInterrupt ends the main thread's work once the watch wants it.
+
+    For work that looks at no token: what it has open is closed and removed on the way out.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    is_over = threading.Event()
+
+    def look() -> None:
+        while not is_over.wait(_POLL_S):
+            if watch.wants_end():
+                _thread.interrupt_main()
+                return
+
+    # A parent that ignores Ctrl-C hands that down, and then nothing would be raised.
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    threading.Thread(target=look, name="watch", daemon=True).start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        signal.signal(signal.SIGINT, previous)
 
 
 if sys.platform == "win32":

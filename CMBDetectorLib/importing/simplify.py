@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from CMBDetectorLib.models.graph import TENSOR_PREFIX, Graph, Node
+from CMBDetectorLib.models.graph import IMAGE, TENSOR_PREFIX, Graph, Node
 
 FloatArray = npt.NDArray[np.float32]
 _KERNEL_RANK = 5
@@ -27,9 +27,9 @@ def simplify(
     graph, tensors
         New ones; those given stay as they are.
     """
-    nodes = _with_silu(list(graph.nodes), graph.output)
-    folding = _Folding(nodes, dict(tensors), graph.output)
-    smaller = Graph(graph.image_shape, folding.run(), graph.output)
+    nodes, output = _without_idle(graph)
+    folding = _Folding(_with_silu(nodes, output), dict(tensors), output)
+    smaller = Graph(graph.image_shape, folding.run(), output)
     return smaller, {name: folding.tensors[name] for name in smaller.tensor_names()}
 
 
@@ -40,6 +40,22 @@ def _readers(nodes: list[Node], output: str) -> dict[str, list[int]]:
         for name in node.inputs:
             readers.setdefault(name, []).append(number)
     return readers
+
+
+def _without_idle(graph: Graph) -> tuple[list[Node], str]:
+    """Without padding by nothing and repetition once, and the name the output has then."""
+    meant: dict[str, str] = {}
+    nodes = []
+    for node in graph.nodes:
+        inputs = tuple(meant.get(name, name) for name in node.inputs)
+        is_idle = (node.op == "pad" and not any(map(any, node.attributes["padding"]))) or (
+            node.op == "repeat" and node.attributes["times"] == 1
+        )
+        if is_idle and inputs[0] != IMAGE:
+            meant[node.name] = inputs[0]
+        else:
+            nodes.append(Node(node.name, node.op, inputs, node.attributes))
+    return nodes, meant.get(graph.output, graph.output)
 
 
 def _with_silu(nodes: list[Node], output: str) -> list[Node]:

@@ -45,9 +45,10 @@ def find_source(content: Path, info_path: Path | None) -> ModelSource:
     ModelError
         If it holds no networks in a known format, or not those that the info lists.
     """
-    if content.is_dir() and (content / SUMS_NAME).is_file():
+    if content.is_dir() and _is_own_bundle(content):
         raise ModelError(
-            f"{content}: a model bundle of this software; add it with: cmbdetector models add"
+            f"{content.name}: a model bundle of this software; unpack it, if it is an archive, and "
+            "add its folder with: cmbdetector models add"
         )
     if content.is_dir() and _monai_root(content) is not None:
         root = _monai_root(content)
@@ -61,6 +62,11 @@ def find_source(content: Path, info_path: Path | None) -> ModelSource:
         return ModelSource(_format_of(networks), networks, info)
     networks = _networks_in(content)
     return ModelSource(_format_of(networks), networks, None)
+
+
+def _is_own_bundle(folder: Path) -> bool:
+    places = [folder, *(one for one in folder.iterdir() if one.is_dir())]
+    return any((place / SUMS_NAME).is_file() for place in places)
 
 
 def _monai_root(folder: Path) -> Path | None:

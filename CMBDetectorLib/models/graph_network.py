@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -11,9 +11,11 @@ from torch import Tensor, nn
 from CMBDetectorLib.errors import ModelError
 from CMBDetectorLib.models.graph import IMAGE, TENSOR_PREFIX, Graph, Node
 from CMBDetectorLib.models.graph_operations import COMPUTE, IN_PLACE, NEW_ARRAYS
+from CMBDetectorLib.models.graph_slabs import find_tail, run_tail
 
 MAX_VALUES = 2**31
 """Numbers in one array, which are 8 GiB."""
+_NOTHING = torch.empty(0)
 
 
 class GraphNetwork(nn.Module):
@@ -51,26 +53,39 @@ class GraphNetwork(nn.Module):
         self.output_shape = shapes[graph.output]
         self._last_use = _last_uses(graph)
         self._in_place = _in_place_nodes(graph, shapes)
+        self.tail = find_tail(graph, shapes)
+        if self.tail is not None:
+            # Slabs overlap in what they read from before; nothing of it may be overwritten.
+            outside = self.tail.needs()
+            self._in_place -= {one.name for one in self.tail.nodes if one.inputs[0] in outside}
 
     def forward(self, image: Tensor) -> Tensor:
         """Run the network on (batch, channels, i, j, k)."""
         values = {IMAGE: image.permute(0, 2, 3, 4, 1)}
-        for number, node in enumerate(self.graph.nodes):
-            inputs = [self._value(name, values) for name in node.inputs]
-            compute = IN_PLACE[node.op] if number in self._in_place else COMPUTE[node.op]
-            result = compute(inputs, node.attributes)
-            del inputs
+        tail = self.tail
+        kept = tail.needs() if tail is not None else frozenset()
+        nodes = self.graph.nodes[: tail.first] if tail is not None else self.graph.nodes
+        for number, node in enumerate(nodes):
+            result = self._compute(node, [values.get(name, _NOTHING) for name in node.inputs])
             for name in self._last_use.get(number, ()):
-                del values[name]
+                if name not in kept:
+                    del values[name]
             values[node.name] = result
             del result
-        output = values[self.graph.output]
+        if tail is None:
+            output = values[self.graph.output]
+        else:
+            output = run_tail(tail, values, self._compute)
         return output.permute(0, 4, 1, 2, 3)
 
-    def _value(self, name: str, values: Mapping[str, Tensor]) -> Tensor:
-        if name.startswith(TENSOR_PREFIX):
-            return self.get_buffer(self._buffer_of[name[1:]])
-        return values[name]
+    def _compute(self, node: Node, inputs: Sequence[Tensor]) -> Tensor:
+        """A node's result from its inputs, with the network's own tensors put in."""
+        inputs = [
+            self.get_buffer(self._buffer_of[name[1:]]) if name.startswith(TENSOR_PREFIX) else value
+            for name, value in zip(node.inputs, inputs, strict=True)
+        ]
+        compute = IN_PLACE[node.op] if node.name in self._in_place else COMPUTE[node.op]
+        return compute(inputs, node.attributes)
 
 
 def result_shape(node: Node, shapes: list[tuple[int, ...]]) -> tuple[int, ...]:
@@ -125,16 +140,16 @@ def _last_uses(graph: Graph) -> dict[int, tuple[str, ...]]:
     return {number: tuple(names) for number, names in uses.items()}
 
 
-def _in_place_nodes(graph: Graph, shapes: Mapping[str, tuple[int, ...]]) -> frozenset[int]:
-    """Numbers of the nodes that may overwrite their first input: a new array none else reads."""
+def _in_place_nodes(graph: Graph, shapes: Mapping[str, tuple[int, ...]]) -> frozenset[str]:
+    """The nodes that may overwrite their first input: a new array none else reads."""
     readers: dict[str, int] = {}
     for node in graph.nodes:
         for name in node.inputs:
             readers[name] = readers.get(name, 0) + 1
     is_new = {node.name for node in graph.nodes if node.op in NEW_ARRAYS}
     return frozenset(
-        number
-        for number, node in enumerate(graph.nodes)
+        node.name
+        for node in graph.nodes
         if node.op in IN_PLACE
         and node.inputs[0] in is_new
         and readers[node.inputs[0]] == 1

@@ -10,7 +10,7 @@ import gc
 import importlib.util
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,10 +46,11 @@ def installedHere() -> Environment:
 
 
 class RecordingRunner:
-    """The module's own runner, remembering what it started."""
+    """The module's own runner, remembering what it started; ``environment`` is its children's."""
 
-    def __init__(self) -> None:
-        self._runner = PythonProcessRunner(Path(sys.executable), REPOSITORY, qtSchedule)
+    def __init__(self, environment: Mapping[str, str] | None = None) -> None:
+        python = Path(sys.executable)
+        self._runner = PythonProcessRunner(python, REPOSITORY, qtSchedule, environment)
         self.started: list[tuple[list[str], Any]] = []
 
     def start(self, arguments: Sequence[str], onLine: Any, onFinished: Any) -> Any:
@@ -76,7 +77,7 @@ class RecordingInstaller:
 
 
 class PanelDriver:
-    """One opened panel; ``answer`` is what the user says to questions.
+    """One opened panel; ``answer`` is what the user says to questions after those in ``answers``.
 
     What is installed is looked at once, in a real child process, and then known to all panels but
     those that are to look themselves (``looks``).
@@ -94,13 +95,14 @@ class PanelDriver:
         self.installer = installer or RecordingInstaller()
         self.questions: list[str] = []
         self.answer = answer
+        self.answers: list[bool] = []
         self.parent = slicer.qMRMLWidget()
         self.parent.setLayout(qt.QVBoxLayout())
         self.parent.layout().setContentsMargins(0, 0, 0, 0)
         self.parent.setMRMLScene(slicer.mrmlScene)
         self.widget = CMBDetector.CMBDetectorWidget(self.parent)
         known = None if looks else installedHere()
-        self.widget.services = Services(self.runner, self.installer, self._ask, known)
+        self.widget.services = Services(self.runner, self.installer, self._ask, self._ask, known)
         self.widget.setup()
         self.widget.enter()
         self.ui, self.panel = self.widget.ui, self.widget.panel
@@ -113,7 +115,7 @@ class PanelDriver:
 
     def _ask(self, text: str) -> bool:
         self.questions.append(text)
-        return self.answer
+        return self.answers.pop(0) if self.answers else self.answer
 
     def close(self) -> None:
         """As when the module is unloaded."""

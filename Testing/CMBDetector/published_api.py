@@ -143,7 +143,7 @@ CLASSES: dict[str, Api] = {
         },
     ),
     "QDialog": Api("QWidget"),
-    "QFileDialog": Api("QDialog", "getExistingDirectory"),
+    "QFileDialog": Api("QDialog", "getExistingDirectory getOpenFileName"),
     # Qt: layouts
     "QLayout": Api("QObject", "setContentsMargins spacing"),
     "QBoxLayout": Api("QLayout", "addWidget"),

@@ -15,11 +15,13 @@ import pytest
 from CMBDetectorSlicer import dependencies, installation_checks
 from CMBDetectorSlicer.dependencies import (
     REQUIREMENTS,
+    TO_IMPORT_KERAS,
     SlicerInstaller,
     missingPackages,
     offlineInstructions,
     preflightProblems,
     questionText,
+    requirementsNamed,
     slicerConstraints,
 )
 from CMBDetectorSlicer.environment import Environment, PackageState
@@ -45,6 +47,7 @@ def test_they_are_those_of_the_project():
     # What 3D Slicer brings along is not for us to install.
     assert {text for text in declared if text not in ours} == {"numpy>=1.26", "scipy>=1.11"}
     assert ours <= set(declared)
+    assert str(TO_IMPORT_KERAS) in project["optional-dependencies"]["import"]
 
 
 def test_nothing_is_missing():
@@ -84,6 +87,16 @@ def test_the_question_lists_all_and_says_how_big():
     small = questionText([BY_NAME["safetensors"]])
     assert "About 10 MB will be downloaded, 10 MB on disk." in small
     assert "GPU" not in small
+
+
+def test_the_question_says_what_for():
+    assert questionText(REQUIREMENTS).startswith("Searching for microbleeds needs Python packages")
+    assert questionText([TO_IMPORT_KERAS], "This").startswith("This needs Python packages")
+
+
+def test_requirements_by_their_names():
+    assert requirementsNamed(["h5py", "torch"]) == (BY_NAME["torch"], TO_IMPORT_KERAS)
+    assert requirementsNamed([]) == ()
 
 
 def test_offline_instructions_can_be_followed():

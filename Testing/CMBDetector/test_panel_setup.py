@@ -155,13 +155,6 @@ def testVerifyAndCardOfTheBundledModel(opened: PanelDriver) -> None:
     opened.panel.modelSection._cardDialog.close()
 
 
-def testImportingAFolderThatIsNoModelSaysSo(opened: PanelDriver, tmp_path: Path) -> None:
-    opened.panel.modelSection._chooseFolder = lambda: str(tmp_path)
-    opened.click("importModelButton")
-    assert "not imported" in opened.text("modelMessageLabel")
-    assert opened.ui.modelSelector.count >= 1
-
-
 def testDevicesThatAreThereAreOffered(scene: object, app: object) -> None:
     opened = PanelDriver(looks=True)
     opened.waitForCheck()

@@ -138,3 +138,11 @@ def test_the_output_may_be_what_is_folded() -> None:
 
     assert ops(graph) == ["conv"]
     assert graph.output == graph.nodes[0].name
+
+
+def test_padding_by_nothing_is_left_out() -> None:
+    sketch = Sketch()
+    value = sketch.add("pad", sketch.conv(sketch.builder.image), padding=[[0, 0]] * 5, value=0.0)
+    value = sketch.add("repeat", sketch.add("relu", value), axis=1, times=1)
+
+    assert ops(sketch.simplified(value)) == ["conv", "relu"]
