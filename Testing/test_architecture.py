@@ -60,6 +60,7 @@ TORCH_MODULES = {
     "CMBDetectorLib.models.graph_network",
     "CMBDetectorLib.models.graph_operations",
     "CMBDetectorLib.models.graph_slabs",
+    "CMBDetectorLib.models.tensors",
 }
 NETWORK_MODULES = TORCH_MODULES | {"CMBDetectorLib.pipeline"}
 # What 3D Slicer does not come with, and SciPy, which it does but which is slow to import.

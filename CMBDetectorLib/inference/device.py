@@ -27,6 +27,7 @@ DTYPES: dict[FixedPrecision, torch.dtype] = {
     "bf16": torch.bfloat16,
     "fp16": torch.float16,
 }
+_OUT_OF_MEMORY_MESSAGES = ("out of memory", "not enough memory", "can't allocate memory")
 _CUDA_NAME = re.compile(r"cuda(?::(\d{1,3}))?")
 
 
@@ -127,6 +128,14 @@ def resolve_backend(device: str, precision: Precision, backend: Backend) -> Comp
     compute = resolve_device("cpu", precision)
     name = f"{compute.name}, OpenVINO {openvino.__version__.split('-')[0]}"
     return replace(compute, name=name, backend="openvino")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error of torch or NumPy means that memory ran out."""
+    if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError):
+        return True
+    message = str(error).lower()
+    return isinstance(error, RuntimeError) and any(m in message for m in _OUT_OF_MEMORY_MESSAGES)
 
 
 def list_devices() -> tuple[DeviceReport, ...]:

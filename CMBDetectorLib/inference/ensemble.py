@@ -13,7 +13,7 @@ from torch import nn
 
 from CMBDetectorLib.errors import DeviceError
 from CMBDetectorLib.inference.backends import Network, input_dtype, on_backend
-from CMBDetectorLib.inference.device import ComputeDevice
+from CMBDetectorLib.inference.device import ComputeDevice, is_out_of_memory
 from CMBDetectorLib.inference.tiles import (
     BoolArray,
     FloatArray,
@@ -34,7 +34,6 @@ from CMBDetectorLib.volume import Volume
 # Tiles are halved in multiples of this, which every network's strides divide.
 TILE_UNIT = 16
 MIN_TILE_LENGTH = 32
-_OUT_OF_MEMORY_MESSAGES = ("out of memory", "not enough memory", "can't allocate memory")
 
 
 @dataclass(frozen=True)
@@ -155,14 +154,6 @@ def run_ensemble(
         "members": len(networks),
     }
     return Prediction(image.with_array(probability), tuple(warnings), statistics)
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error of torch or NumPy means that memory ran out."""
-    if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError):
-        return True
-    message = str(error).lower()
-    return isinstance(error, RuntimeError) and any(m in message for m in _OUT_OF_MEMORY_MESSAGES)
 
 
 def shrink(tiling: TilingSettings) -> TilingSettings | None:

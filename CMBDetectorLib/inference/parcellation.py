@@ -22,8 +22,7 @@ from CMBDetectorLib.inference.atlas_guided import (
 from CMBDetectorLib.inference.blocks import Block, Box, content_box, plan_blocks
 from CMBDetectorLib.inference.brain_extent import LookedAt, brain_box
 from CMBDetectorLib.inference.deformation import bend_atlas
-from CMBDetectorLib.inference.device import DTYPES, ComputeDevice
-from CMBDetectorLib.inference.ensemble import is_out_of_memory
+from CMBDetectorLib.inference.device import DTYPES, ComputeDevice, is_out_of_memory
 from CMBDetectorLib.inference.intensity_alignment import align_by_intensities
 from CMBDetectorLib.models.anatomy_bundle import AnatomyBundle
 from CMBDetectorLib.models.networks import load_atlas, load_member

@@ -12,8 +12,7 @@ import torch
 
 from CMBDetectorLib.errors import DeviceError, ModelError
 from CMBDetectorLib.inference.backends import input_dtype, on_backend
-from CMBDetectorLib.inference.device import ComputeDevice
-from CMBDetectorLib.inference.ensemble import is_out_of_memory
+from CMBDetectorLib.inference.device import ComputeDevice, is_out_of_memory
 from CMBDetectorLib.models.graph_members import load_graph_member
 from CMBDetectorLib.models.whole_head_bundle import WholeHeadBundle
 from CMBDetectorLib.progress import StageReporter

@@ -9,7 +9,7 @@ import torch
 from CMBDetectorLib.errors import ModelError
 from CMBDetectorLib.models.graph import parse_graph
 from CMBDetectorLib.models.graph_network import GraphNetwork
-from CMBDetectorLib.models.networks import read_tensors
+from CMBDetectorLib.models.tensors import read_tensors
 from CMBDetectorLib.models.whole_head_bundle import WholeHeadBundle
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from CMBDetectorLib.errors import ModelError
 from CMBDetectorLib.models.graph import IMAGE, TENSOR_PREFIX, Graph, Node
 from CMBDetectorLib.models.graph_operations import COMPUTE, IN_PLACE, NEW_ARRAYS
-from CMBDetectorLib.models.graph_slabs import find_tail, run_tail
+from CMBDetectorLib.models.graph_slabs import find_segments, run_segment
 
 MAX_VALUES = 2**31
 """Numbers in one array, which are 8 GiB."""
@@ -53,30 +53,33 @@ class GraphNetwork(nn.Module):
         self.output_shape = shapes[graph.output]
         self._last_use = _last_uses(graph)
         self._in_place = _in_place_nodes(graph, shapes)
-        self.tail = find_tail(graph, shapes)
-        if self.tail is not None:
+        self.segments = find_segments(graph, shapes)
+        for segment in self.segments:
             # Slabs overlap in what they read from before; nothing of it may be overwritten.
-            outside = self.tail.needs()
-            self._in_place -= {one.name for one in self.tail.nodes if one.inputs[0] in outside}
+            outside = segment.needs()
+            self._in_place -= {one.name for one in segment.nodes if one.inputs[0] in outside}
 
     def forward(self, image: Tensor) -> Tensor:
         """Run the network on (batch, channels, i, j, k)."""
         values = {IMAGE: image.permute(0, 2, 3, 4, 1)}
-        tail = self.tail
-        kept = tail.needs() if tail is not None else frozenset()
-        nodes = self.graph.nodes[: tail.first] if tail is not None else self.graph.nodes
-        for number, node in enumerate(nodes):
-            result = self._compute(node, [values.get(name, _NOTHING) for name in node.inputs])
-            for name in self._last_use.get(number, ()):
-                if name not in kept:
-                    del values[name]
-            values[node.name] = result
-            del result
-        if tail is None:
-            output = values[self.graph.output]
-        else:
-            output = run_tail(tail, values, self._compute)
-        return output.permute(0, 4, 1, 2, 3)
+        segments = {segment.first: segment for segment in self.segments}
+        number = 0
+        while number < len(self.graph.nodes):
+            node, stop = self.graph.nodes[number], number + 1
+            if number in segments:
+                segment = segments[number]
+                results, stop = run_segment(segment, values, self._compute), segment.stop
+            else:
+                inputs = [values.get(name, _NOTHING) for name in node.inputs]
+                results = {node.name: self._compute(node, inputs)}
+                del inputs
+            for done in range(number, stop):
+                for name in self._last_use.get(done, ()):
+                    values.pop(name, None)
+            values |= results
+            del results
+            number = stop
+        return values[self.graph.output].permute(0, 4, 1, 2, 3)
 
     def _compute(self, node: Node, inputs: Sequence[Tensor]) -> Tensor:
         """A node's result from its inputs, with the network's own tensors put in."""

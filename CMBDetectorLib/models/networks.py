@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,10 +9,8 @@ from typing import Any, TypeGuard
 
 import monai.networks.nets
 import numpy.typing as npt
-import safetensors.torch
 import torch
 from monai.networks.blocks.dynunet_block import UnetBasicBlock, UnetResBlock
-from safetensors import SafetensorError
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
@@ -22,8 +19,8 @@ from CMBDetectorLib.errors import ModelError
 from CMBDetectorLib.models.anatomy_bundle import ATLAS_TENSOR, AnatomyBundle
 from CMBDetectorLib.models.architectures import TARGET_KEY, check_network_def
 from CMBDetectorLib.models.bundle import ModelBundle
-from CMBDetectorLib.models.bundle_files import CheckedFiles, Weights
-from CMBDetectorLib.models.weights import read_weights_header
+from CMBDetectorLib.models.bundle_files import Weights
+from CMBDetectorLib.models.tensors import read_tensors
 
 
 def build_network(network_def: Mapping[str, Any]) -> nn.Module:
@@ -125,30 +122,6 @@ def load_atlas(bundle: AnatomyBundle) -> torch.Tensor:
             f"{expected}"
         )
     return torch.cat([atlas.flip(1), atlas], dim=1)
-
-
-def read_tensors(bundle: CheckedFiles, path: Path) -> dict[str, torch.Tensor]:
-    """All tensors in one of a bundle's files.
-
-    Raises
-    ------
-    ModelError
-        If the file is no longer the one that was checked, or is not a safetensors file.
-    """
-    read_weights_header(path)
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read ({error.strerror})") from error
-    if (
-        hashlib.sha256(content).hexdigest()
-        != bundle.sha256[path.relative_to(bundle.root).as_posix()]
-    ):
-        raise ModelError(f"{path}: changed after it was checked; get the model again")
-    try:
-        return dict(safetensors.torch.load(content))
-    except SafetensorError as error:
-        raise ModelError(f"{path}: not a safetensors file ({error})") from error
 
 
 def fold_batch_norms(network: nn.Module) -> int:

@@ -11,10 +11,9 @@ from torch import nn
 
 from CMBDetectorLib.errors import Cancelled, DeviceError
 from CMBDetectorLib.geometry import Geometry
-from CMBDetectorLib.inference.device import ComputeDevice
+from CMBDetectorLib.inference.device import ComputeDevice, is_out_of_memory
 from CMBDetectorLib.inference.ensemble import (
     Prediction,
-    is_out_of_memory,
     predict,
     run_ensemble,
     shrink,

@@ -145,37 +145,61 @@ def test_slabs_give_the_whole(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     graph, tensors = make()
+    monkeypatch.setattr(graph_slabs, "PLANES", 1000)
     whole, expected = output(graph, tensors)
-    assert whole.tail is None
+    assert whole.segments == ()
 
     monkeypatch.setattr(graph_slabs, "PLANES", planes)
     network, found = output(graph, tensors)
 
-    assert network.tail is not None
+    assert network.segments
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
 
 
-def test_the_tail_begins_after_the_lower_level(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_both_ends_of_a_u_net_are_in_slabs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(graph_slabs, "PLANES", 5)
-    tail = GraphNetwork(*unet()).tail
+    head, tail = GraphNetwork(*unet()).segments
 
-    assert tail is not None
+    assert [node.name for node in head.nodes] == ["skip", "skip_act"]
+    assert head.outputs == ("skip_act",)
     assert [node.name for node in tail.nodes][:2] == ["up_j", "up"]
     assert tail.needs() == {"cut", "skip_act"}
+    assert tail.outputs == ("out",)
 
 
-def test_what_needs_all_planes_is_no_tail(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(graph_slabs, "PLANES", 5)
+def test_what_needs_all_planes_is_computed_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     nodes = (
         conv("a", "image", "a"),
-        Node("mean", "mean", ("a",), {"axes": [1, 2, 3], "keep": True}),
-        Node("b", "mul", ("a", "mean")),
+        Node("b", "relu", ("a",)),
+        Node("mean", "mean", ("b",), {"axes": [1, 2, 3], "keep": True}),
+        Node("c", "mul", ("b", "mean")),
+        Node("d", "add", ("c", "a")),
     )
-    network, found = output(Graph(SHAPE, nodes, "b"), kernels(a=(3, 2, 3)))
+    graph, tensors = Graph(SHAPE, nodes, "d"), kernels(a=(3, 2, 3))
+    _, expected = output(graph, tensors)
+    monkeypatch.setattr(graph_slabs, "PLANES", 5)
 
-    assert network.tail is None
-    nodes = (*nodes, Node("c", "relu", ("b",)))
-    network, again = output(Graph(SHAPE, nodes, "c"), kernels(a=(3, 2, 3)))
-    assert network.tail is not None
-    assert network.tail.needs() == {"a", "mean"}
-    torch.testing.assert_close(again, found.relu())
+    network, found = output(graph, tensors)
+
+    assert [segment.outputs for segment in network.segments] == [("a", "b"), ("d",)]
+    torch.testing.assert_close(found, expected)
+
+
+def test_an_output_that_runs_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``a`` is read within its segment, farther than the segment's planes, and after it."""
+    nodes = (
+        conv("a", "image", "a"),
+        conv("b", "a", "b", padding=2),
+        pool("c", "a"),
+        Node("mean", "mean", ("c",), {"axes": [1, 2, 3], "keep": True}),
+        Node("d", "sigmoid", ("b",)),
+        Node("e", "mul", ("d", "mean")),
+    )
+    graph, tensors = Graph(SHAPE, nodes, "e"), kernels(a=(3, 2, 3), b=(3, 3, 5))
+    _, expected = output(graph, tensors)
+    monkeypatch.setattr(graph_slabs, "PLANES", 4)
+
+    network, found = output(graph, tensors)
+
+    assert network.segments[0].outputs == ("a", "b")
+    torch.testing.assert_close(found, expected)
