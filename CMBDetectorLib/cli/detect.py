@@ -67,7 +67,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--backend",
         choices=["torch", "openvino"],
         default="torch",
-        help="what computes the networks; openvino, where installed, is faster on CPUs",
+        help="what computes the networks; openvino, where installed, is faster on some CPUs",
     )
     add("--precision", choices=["auto", "fp32", "bf16", "fp16"], default="auto")
     add("--threshold", metavar="X", type=probability, help="above 0, up to 1; default: model's")

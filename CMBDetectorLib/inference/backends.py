@@ -1,4 +1,4 @@
-"""What computes the networks: PyTorch, or on CPUs OpenVINO, which is faster there.
+"""What computes the networks: PyTorch, or on CPUs OpenVINO, which is faster on some.
 
 A network is always read and built with PyTorch; OpenVINO compiles what that would do.
 """
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from CMBDetectorLib.errors import DeviceError
 from CMBDetectorLib.inference.device import DTYPES, ComputeDevice
+from CMBDetectorLib.models.graph_network import GraphNetwork
 
 Network: TypeAlias = Callable[[Tensor], Tensor]
 
@@ -53,6 +54,8 @@ class OpenVinoNetwork:
     """
 
     def __init__(self, network: nn.Module, compute: ComputeDevice) -> None:
+        if isinstance(network, GraphNetwork):
+            network.segments = ()  # OpenVINO has its own way with memory
         self._network = network
         self._options = {
             "INFERENCE_PRECISION_HINT": _OPENVINO_PRECISIONS[compute.precision],
@@ -66,26 +69,36 @@ class OpenVinoNetwork:
         from openvino.frontend import GeneralFailure, OpConversionFailure, OpValidationFailure
 
         failures = (RuntimeError, GeneralFailure, OpConversionFailure, OpValidationFailure)
+        n_images = len(stack)
         try:
-            result = self._for_shape(tuple(stack.shape))(stack.contiguous().numpy())[0]
+            shape, compiled = self._for_shape(tuple(stack.shape))
+            if shape[0] > n_images:
+                stack = torch.cat([stack, stack.new_zeros(shape[0] - n_images, *shape[1:])])
+            result = compiled(stack.contiguous().numpy())[0]
         except failures as error:
             problem = (str(error).strip() or type(error).__name__).splitlines()[-1][:200]
             raise DeviceError(
                 f"OpenVINO could not run the network ({problem}); use --backend torch"
             ) from error
         # OpenVINO's result lies in memory that the next run writes to.
-        return torch.from_numpy(result.copy())
+        return torch.from_numpy(result[:n_images].copy())
 
-    def _for_shape(self, shape: tuple[int, ...]) -> Any:
+    def _for_shape(self, shape: tuple[int, ...]) -> tuple[tuple[int, ...], Any]:
+        """A compiled network for this shape or a larger batch, and its shape.
+
+        Compiling takes longer than a batch, of which the last is often smaller than the others.
+        """
         import openvino
 
-        if shape not in self._compiled:
-            if len(self._compiled) >= _MOST_COMPILED:
-                self._compiled.clear()
-            # For one shape: shapes left open make slower code. Traced here, because OpenVINO would
-            # trace as well, and then run the network twice more to compare.
-            with torch.no_grad():
-                traced = torch.jit.trace(self._network, torch.zeros(shape), check_trace=False)  # type: ignore[no-untyped-call]
-            model = openvino.convert_model(traced, input=[list(shape)])
-            self._compiled[shape] = openvino.Core().compile_model(model, "CPU", self._options)
-        return self._compiled[shape]
+        for known, compiled in self._compiled.items():
+            if known[1:] == shape[1:] and known[0] >= shape[0]:
+                return known, compiled
+        if len(self._compiled) >= _MOST_COMPILED:
+            self._compiled.clear()
+        # For one shape: shapes left open make slower code. Traced here, because OpenVINO would
+        # trace as well, and then run the network twice more to compare.
+        with torch.no_grad():
+            traced = torch.jit.trace(self._network, torch.zeros(shape), check_trace=False)  # type: ignore[no-untyped-call]
+        model = openvino.convert_model(traced, input=[list(shape)])
+        self._compiled[shape] = openvino.Core().compile_model(model, "CPU", self._options)
+        return shape, self._compiled[shape]
