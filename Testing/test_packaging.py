@@ -180,6 +180,8 @@ def test_tracked_files_are_small_and_of_known_kinds() -> None:
         resources / "samples": ({".gz"}, 4 * MIB),
         ROOT / "docs" / "images": ({".png", ".svg"}, 2 * MIB),
         ROOT / "CMBDetector" / "Resources" / "Icons": ({".png"}, MIB // 4),
+        # Models of other software, with what that computes with them.
+        ROOT / "Testing/CMBDetectorLib/importing/standins": ({".zip", ".npz"}, MIB // 8),
     }
     files = tracked_files()
     assert ROOT / "pyproject.toml" in files

@@ -228,7 +228,7 @@ def test_damage_never_takes_the_process_along(tmp_path: Path) -> None:
     content = path.read_bytes()
     random = np.random.default_rng(4)
     outcomes = []
-    for _ in range(30):
+    for _ in range(15):
         damaged = bytearray(content)
         for position in random.integers(0, min(len(content), 6000), size=12):
             damaged[position] = random.integers(256)

@@ -141,7 +141,7 @@ def test_missing_and_cut_files(tmp_path: Path) -> None:
     refused(folder, "saved_model.pb cannot be read")
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.sampled_from(["plain_module", "repeat_module"]), st.data())
 def test_damaged_graph_is_read_or_refused(name: str, data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as scratch:

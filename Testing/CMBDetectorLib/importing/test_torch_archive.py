@@ -224,7 +224,7 @@ def read_or_refused(path: Path) -> None:
     assert n_bytes <= 4 * path.stat().st_size
 
 
-@settings(max_examples=400, deadline=5000)
+@settings(max_examples=200, deadline=None)
 @given(st.integers(0, 2**32), st.integers(1, 6), st.booleans())
 def test_any_damage_to_the_file_is_read_or_refused(
     saved: Path, seed: int, n_changes: int, is_cut: bool
@@ -241,7 +241,7 @@ def test_any_damage_to_the_file_is_read_or_refused(
     read_or_refused(path)
 
 
-@settings(max_examples=400, deadline=5000)
+@settings(max_examples=200, deadline=None)
 @given(st.integers(0, 2**32), st.integers(1, 4))
 def test_any_damage_to_the_pickle_is_read_or_refused(
     saved: Path, seed: int, n_changes: int
