@@ -254,12 +254,12 @@ def _load_models(arguments: argparse.Namespace) -> tuple[Detectors, AnatomyBundl
 
 
 def _check_device(arguments: argparse.Namespace) -> None:
-    """A device that was asked for by name and is not there is found out before the reading."""
-    if arguments.device in {"auto", "cpu"}:
+    """What was asked for by name and is not there is found out before the reading."""
+    if arguments.device in {"auto", "cpu"} and arguments.backend == "torch":
         return
     from CMBDetectorLib.preflight import require_inference_packages
 
     require_inference_packages()
-    from CMBDetectorLib.inference.device import resolve_device
+    from CMBDetectorLib.inference.device import resolve_backend
 
-    resolve_device(arguments.device, arguments.precision)
+    resolve_backend(arguments.device, arguments.precision, arguments.backend)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from CMBDetectorLib.errors import DeviceError
-from CMBDetectorLib.inference.device import DTYPES, ComputeDevice
+from CMBDetectorLib.inference.device import DTYPES, ComputeDevice, is_out_of_memory
 from CMBDetectorLib.models.graph_network import GraphNetwork
 
 Network: TypeAlias = Callable[[Tensor], Tensor]
@@ -76,6 +76,9 @@ class OpenVinoNetwork:
                 stack = torch.cat([stack, stack.new_zeros(shape[0] - n_images, *shape[1:])])
             result = compiled(stack.contiguous().numpy())[0]
         except failures as error:
+            if is_out_of_memory(error):  # whoever calls may try a smaller batch
+                self._compiled.clear()
+                raise
             problem = (str(error).strip() or type(error).__name__).splitlines()[-1][:200]
             raise DeviceError(
                 f"OpenVINO could not run the network ({problem}); use --backend torch"

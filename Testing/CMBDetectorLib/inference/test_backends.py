@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -62,6 +64,24 @@ def test_what_it_cannot_run_is_told() -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_where_memory_runs_out_a_smaller_batch_is_tried() -> None:
+    """The network that was compiled for the larger batch is not used for the smaller one."""
+    network = OpenVinoNetwork(nn.Conv3d(1, 1, 1), OPENVINO)
+    seen = []
+
+    def exhausted(values: np.ndarray) -> None:
+        seen.append(values.shape)
+        raise RuntimeError("bad allocation: not enough memory")
+
+    network._compiled[(4, 1, 6, 6, 6)] = exhausted
+
+    with pytest.raises(RuntimeError, match="not enough memory"):
+        network(torch.rand(4, 1, 6, 6, 6))
+
+    assert seen == [(4, 1, 6, 6, 6)]
+    assert network(torch.rand(2, 1, 6, 6, 6)).shape == (2, 1, 6, 6, 6)
+
+
 def test_the_same_lesions(tiny_scan: object, tiny_bundle: ModelBundle) -> None:
     request = DetectionRequest(
         tiny_scan.image_path, brain_mask_path=tiny_scan.mask_path, anatomy="none", device="cpu"
@@ -104,3 +124,13 @@ def test_a_device_has_its_precision(precision: str) -> None:
     compute = resolve_backend("cpu", precision, "openvino")
 
     assert (compute.device, compute.backend, compute.precision) == ("cpu", "openvino", precision)
+
+
+def test_the_command_says_so_before_it_reads(tmp_path: Path) -> None:
+    from CMBDetectorLib.cli import main
+
+    image = tmp_path / "scan.nii.gz"
+    image.write_bytes(b"not an image")
+    options = ["--backend", "openvino", "--device", "cuda", "--progress", "none"]
+
+    assert main(["detect", str(image), "-o", str(tmp_path / "out"), *options]) == 5
