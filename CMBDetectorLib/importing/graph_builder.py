@@ -10,8 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from CMBDetectorLib.models.graph import IMAGE, TENSOR_PREFIX, Graph, Node
+from CMBDetectorLib.settings import ConformSettings
 
 FloatArray = npt.NDArray[np.float32]
+
+DEFAULT_SHAPE = ConformSettings().shape
+"""Of the image, where a model leaves it open: that of SHIVA's models."""
 
 
 @dataclass(frozen=True)

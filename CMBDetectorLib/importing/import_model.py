@@ -14,7 +14,7 @@ from CMBDetectorLib.errors import ModelError, UsageError
 from CMBDetectorLib.importing.archives import ARCHIVE_SUFFIXES, opened_source
 from CMBDetectorLib.importing.import_graph import write_whole_head_model
 from CMBDetectorLib.importing.import_weights import write_tile_model
-from CMBDetectorLib.importing.model_info import check_archive, md5_of
+from CMBDetectorLib.importing.model_info import check_archive
 from CMBDetectorLib.importing.monai_bundle import stated_metadata
 from CMBDetectorLib.importing.sources import ModelSource, find_source
 from CMBDetectorLib.importing.terms import UNKNOWN_LICENSE, Terms, terms_of
@@ -130,8 +130,7 @@ def _looked_at(
 
 
 def _terms(request: ImportRequest, source: ModelSource, source_path: Path) -> Terms:
-    sums = tuple(md5_of(path) for path in source.networks)
-    terms = terms_of(source.info, sums, _as_id(source_path))
+    terms = terms_of(source.info, source.md5_sums, _as_id(source_path))
     if source.format == "monai_bundle":
         terms = _with_stated(terms, stated_metadata(source.networks[0]))
     if request.name is not None:
@@ -183,10 +182,10 @@ def _refuse_installed(model_id: str) -> None:
 def _record(source: ModelSource, terms: Terms, content: Path) -> dict[str, Any]:
     """Where the model comes from, for its metadata."""
     files = []
-    for path in source.networks:
+    for path, md5 in zip(source.networks, source.md5_sums, strict=True):
         inside = path.is_relative_to(content) and path != content
-        entry = {"name": path.relative_to(content).as_posix() if inside else path.name}
-        entry["md5"] = md5_of(path)
+        name = path.relative_to(content).as_posix() if inside else path.name
+        entry = {"name": name, "md5": md5}
         if path.is_file():
             entry["sha256"] = sha256_of(path)
         files.append(entry)

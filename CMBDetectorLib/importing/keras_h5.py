@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from CMBDetectorLib.errors import ModelError
-from CMBDetectorLib.importing.graph_builder import GraphBuilder, Value
+from CMBDetectorLib.importing.graph_builder import DEFAULT_SHAPE, GraphBuilder, Value
 from CMBDetectorLib.importing.hdf5_content import Weights
 from CMBDetectorLib.importing.hdf5_reading import read_safely
 from CMBDetectorLib.importing.keras_config import KerasModel, Layer, Source, parse_model
@@ -19,8 +19,6 @@ from CMBDetectorLib.importing.keras_more_layers import LAYERS, unsupported_reaso
 from CMBDetectorLib.importing.simplify import simplify
 from CMBDetectorLib.models.graph import Graph
 
-DEFAULT_SHAPE = (160, 214, 176)
-"""Of the images of SHIVA's models, where a model leaves it open."""
 _LARGEST_LENGTH = 1024
 
 

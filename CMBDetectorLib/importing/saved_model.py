@@ -13,7 +13,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from CMBDetectorLib.errors import ModelError
-from CMBDetectorLib.importing.graph_builder import FloatArray, Value
+from CMBDetectorLib.importing.graph_builder import DEFAULT_SHAPE, FloatArray, Value
 from CMBDetectorLib.importing.simplify import simplify
 from CMBDetectorLib.importing.tensor_bundle import TensorBundle
 from CMBDetectorLib.importing.tensorflow_evaluator import Evaluator
@@ -27,8 +27,6 @@ from CMBDetectorLib.models.graph import Graph, graph_to_json, parse_graph
 GRAPH_NAME = "saved_model.pb"
 VARIABLES_NAME = "variables"
 SIGNATURE = "serving_default"
-DEFAULT_SHAPE = (160, 214, 176)
-"""Of the image, where a model leaves it open: that of SHIVA's models."""
 MAX_GRAPH_BYTES = 512 * 2**20
 
 

@@ -11,6 +11,7 @@ from CMBDetectorLib.importing.model_info import (
     ModelInfo,
     find_model_info,
     locate_files,
+    md5_of,
     read_model_info,
 )
 from CMBDetectorLib.models.checksums import SUMS_NAME
@@ -25,10 +26,11 @@ _MOST_MEMBERS = 32
 
 @dataclass(frozen=True)
 class ModelSource:
-    """Where the networks lie; ``info`` is what comes with them."""
+    """Where the networks lie, the md5 of each, and ``info``, which may come with them."""
 
     format: Format
     networks: tuple[Path, ...]
+    md5_sums: tuple[str, ...]
     info: ModelInfo | None
 
 
@@ -50,18 +52,19 @@ def find_source(content: Path, info_path: Path | None) -> ModelSource:
             f"{content.name}: a model bundle of this software; unpack it, if it is an archive, and "
             "add its folder with: cmbdetector models add"
         )
-    if content.is_dir() and _monai_root(content) is not None:
-        root = _monai_root(content)
-        assert root is not None
-        return ModelSource("monai_bundle", (root,), None)
+    monai_root = _monai_root(content) if content.is_dir() else None
+    if monai_root is not None:
+        return ModelSource("monai_bundle", (monai_root,), (md5_of(monai_root),), None)
     if info_path is None and content.is_dir() and not (content / _SAVED_MODEL_NAME).is_file():
         info_path = find_model_info(content)
     if info_path is not None:
         info = read_model_info(info_path)
         networks = locate_files(info, content if content.is_dir() else content.parent)
-        return ModelSource(_format_of(networks), networks, info)
+        sums = tuple(file.md5 for file in info.files)
+        return ModelSource(_format_of(networks), networks, sums, info)
     networks = _networks_in(content)
-    return ModelSource(_format_of(networks), networks, None)
+    sums = tuple(md5_of(path) for path in networks)
+    return ModelSource(_format_of(networks), networks, sums, None)
 
 
 def _is_own_bundle(folder: Path) -> bool:

@@ -8,10 +8,10 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from made_grids import GRIDS
 from whole_head_model import write_darkness
 
 from CMBDetectorLib.errors import Cancelled, UsageError
-from CMBDetectorLib.geometry import Geometry
 from CMBDetectorLib.pipeline import detect
 from CMBDetectorLib.progress import CancelToken, PartOfStage, ProgressEvent
 from CMBDetectorLib.searching import find_detectors, joint_operating_point, search
@@ -21,29 +21,7 @@ from CMBDetectorLib.volume import Volume
 BALL_MM3 = 4 / 3 * np.pi * 2.5**3
 
 
-def rotation(degrees: float, axis: tuple[float, float, float]) -> np.ndarray:
-    x, y, z = np.array(axis) / np.linalg.norm(axis)
-    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
-    angle = np.radians(degrees)
-    return np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
-
-
-def grid(directions: np.ndarray, spacing: tuple[float, float, float], origin: tuple[float, ...]):
-    shape = tuple(18 if s == max(spacing) else round(34 / s) for s in spacing)
-    affine = np.eye(4)
-    affine[:3, :3] = directions @ np.diag(spacing)
-    affine[:3, 3] = origin
-    return Geometry(shape, affine)
-
-
-SAGITTAL = np.array([[0, 0, -1], [1, 0, 0], [0, -1, 0]], dtype=float)
-GRIDS = {
-    "left-handed LAS": grid(np.diag([-1.0, 1, 1]), (0.8, 0.8, 1.5), (30, -20, 10)),
-    "sagittal, permuted": grid(SAGITTAL, (0.8, 0.8, 1.6), (15, 5, 70)),
-    "oblique, left-handed, anisotropic": grid(
-        rotation(-40, (3, -1, 1)) @ np.diag([1.0, -1, 1]), (0.6, 0.9, 2.0), (12, -70, 3)
-    ),
-}
+NAMES = ("left-handed LAS", "sagittal, permuted", "oblique, left-handed, anisotropic")
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +40,7 @@ def request_for(scan, output_dir: Path | None = None, **options) -> DetectionReq
     )
 
 
-@pytest.mark.parametrize("name", GRIDS)
+@pytest.mark.parametrize("name", NAMES)
 def test_lesions_come_back_to_where_they_are(name, make_scan, whole_head_bundle, tmp_path):
     geometry = GRIDS[name]
     wanted = geometry.ijk_to_ras_mm(
@@ -142,13 +120,14 @@ def test_the_joint_operating_point_is_the_mean(whole_head_bundle, tiny_bundle):
     assert (point.threshold, point.min_volume_mm3) == pytest.approx((0.4, 2.0))
 
 
-def test_the_mask_at_the_input_changes_what_is_outside(scan, tmp_path):
-    """What lies outside the mask is dark then, and its neighbors are masked at the output."""
+def test_with_the_mask_at_the_input_the_same_are_found(scan, tmp_path):
+    """All outside the mask is dark then, as lesions are, and is left out at the output."""
     masked = write_darkness(tmp_path / "masked", masking="input")
 
     result = detect(request_for(scan), bundle=masked)
 
     assert len(result.detections) == 2
+    assert result.provenance.settings["preprocessing"]["masking"] == "input"
 
 
 def test_models_are_found_by_name_and_once_each(whole_head_bundle, monkeypatch):
