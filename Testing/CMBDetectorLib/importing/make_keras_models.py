@@ -5,9 +5,9 @@ tf-keras``); the tests themselves need none of them::
 
     python Testing/CMBDetectorLib/importing/make_keras_models.py --output FOLDER
 
-Each model is ``NAME.zip``, which holds ``NAME.h5``, and ``NAME.npz``, with ``image`` and ``output``
-(batch, i, j, k, channels) and the versions. Outputs are computed in single precision, whatever
-policy the model has.
+Each model is ``NAME.zip``, which holds ``NAME.h5`` (or ``fold``, a SavedModel), and ``NAME.npz``,
+with ``image`` and ``output`` (batch, i, j, k, channels) and the versions. Outputs are computed in
+single precision, whatever policy the model has.
 """
 
 from __future__ import annotations
@@ -186,6 +186,18 @@ def store(folder, name, model, reference, seed):
         )
 
 
+def store_saved_model(folder, name, model):
+    """The same network as SHIVA's v2 comes, in a folder called ``fold``."""
+    with tempfile.TemporaryDirectory() as scratch:
+        root = Path(scratch) / "fold"
+        model.export(root, verbose=False)
+        with zipfile.ZipFile(folder / f"{name}.zip", "w") as archive:
+            for path in sorted(one for one in root.rglob("*") if one.is_file()):
+                inside = path.relative_to(scratch).as_posix()
+                entry = zipfile.ZipInfo(inside, (2026, 1, 1, 0, 0, 0))
+                archive.writestr(entry, path.read_bytes(), zipfile.ZIP_DEFLATED, 9)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, required=True)
@@ -212,6 +224,8 @@ def main():
             store(folder, f"{make.__name__}_{suffix}", model, model, 9)
         model = dark_spots(keras)
         store(folder, f"dark_spots_{suffix}", model, model, 10)
+        if keras is keras3:
+            store_saved_model(folder, "dark_spots_saved", model)
         for make in (with_lambda, unsupported, two_inputs):
             store(folder, f"{make.__name__}_{suffix}", make(keras), None, 0)
 

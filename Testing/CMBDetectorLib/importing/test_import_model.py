@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.numpy import save_file
 
 from CMBDetectorLib.cli import main
 from CMBDetectorLib.errors import ModelError, UsageError
@@ -20,7 +19,6 @@ from CMBDetectorLib.importing.terms import UNKNOWN_LICENSE, Terms
 from CMBDetectorLib.models.bundle import ModelBundle
 from CMBDetectorLib.models.graph_members import load_graph_member
 from CMBDetectorLib.models.library import find_bundle, find_detector, list_bundles
-from CMBDetectorLib.models.networks import load_member
 from CMBDetectorLib.models.whole_head_bundle import WholeHeadBundle
 
 STANDINS = Path(__file__).parent / "standins"
@@ -122,6 +120,56 @@ def test_shiva_s_folder_with_its_info(tmp_path: Path) -> None:
         assert text in card
     assert "NonCommercial" in (bundle.root / "LICENSE").read_text(encoding="utf-8")
     assert "Tsuchida" in bundle.source["citation"]
+
+
+def test_a_zip_of_saved_models_as_v2_comes(tmp_path: Path) -> None:
+    """Folders, whose sums run over all of their files, and the sum of the whole archive."""
+    files = []
+    for fold in range(3):
+        root = tmp_path / "SWI-CMB" / f"fold_{fold}.tf_inference"
+        unpacked("dark_spots_saved", tmp_path)
+        root.parent.mkdir(exist_ok=True)
+        (tmp_path / "fold").rename(root)
+        digest = hashlib.md5()
+        for path in sorted(one for one in root.rglob("*") if one.is_file()):
+            digest.update(path.read_bytes())
+        files.append({"name": f"SWI-CMB/{root.name}", "md5": digest.hexdigest()})
+    archive = Path(
+        shutil.make_archive(str(tmp_path / "v2"), "zip", root_dir=tmp_path, base_dir="SWI-CMB")
+    )
+    info = {
+        "version": "v8",
+        "release date": "16/02/2026",
+        "author": "Philippe Boutinaud",
+        "url": "https://example.org",
+        "target": "CMB",
+        "modalities": ["swi"],
+        "architecture": "ResUnet3D-8.9.2-1.5",
+        "model_format": "SavedModel",
+        "sha256_zip": hashlib.sha256(archive.read_bytes()).hexdigest().upper(),
+        "files": files,
+    }
+    (tmp_path / "model_info.json").write_text(json.dumps(info))
+
+    bundle = do_import(archive, info_path=tmp_path / "model_info.json")
+
+    assert (bundle.id, len(bundle.members)) == ("shiva-cmb-v8", 3)
+    assert bundle.source["architecture"] == "ResUnet3D-8.9.2-1.5"
+    keras = do_import(unpacked("dark_spots_keras3", tmp_path / "keras"))
+    image = torch.rand(1, 1, *SHAPE, generator=torch.Generator().manual_seed(2))
+    with torch.inference_mode():
+        by_keras = load_graph_member(keras, keras.members[0])(image)
+        for member in bundle.members:
+            found = load_graph_member(bundle, member)(image)
+            torch.testing.assert_close(found, by_keras, rtol=0, atol=1e-5)
+
+
+def test_a_saved_model_whose_operation_is_not_known(tmp_path: Path, folder: Path) -> None:
+    with pytest.raises(ModelError, match="the operation 'Lgamma'") as caught:
+        do_import(STANDINS / "saved_unsupported.zip")
+
+    assert "\n" not in str(caught.value)
+    assert nothing_left(folder)
 
 
 def test_the_published_sums_are_recognized_without_an_info() -> None:
@@ -232,59 +280,6 @@ def test_a_license_can_be_stated(tmp_path: Path) -> None:
     assert bundle.license == "CC-BY-4.0"
     with pytest.raises(UsageError, match="the license is empty"):
         do_import(unpacked("dark_spots_keras2", tmp_path), license=" ", name="other")
-
-
-@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
-def test_weights_with_the_settings_of_another_model(
-    suffix: str, tmp_path: Path, folder: Path
-) -> None:
-    bundled = find_bundle(None)
-    state = load_member(bundled, bundled.members[0], fold=False).state_dict()
-    changed = {
-        name: (tensor * 1.5 if tensor.is_floating_point() else tensor).contiguous()
-        for name, tensor in state.items()
-    }
-    path = tmp_path / f"mine{suffix}"
-    if suffix == ".pt":
-        torch.save({"state_dict": changed, "epoch": 3}, path)
-    else:
-        save_file({name: tensor.numpy() for name, tensor in changed.items()}, path)
-
-    bundle = do_import(path)
-
-    assert isinstance(bundle, ModelBundle)
-    assert bundle.preprocessing == bundled.preprocessing
-    assert bundle.metrics == {}
-    imported = load_member(bundle, bundle.members[0], fold=False).state_dict()
-    for name, tensor in changed.items():
-        if tensor.is_floating_point():
-            torch.testing.assert_close(imported[name], tensor, rtol=0, atol=0)
-
-
-def test_weights_of_another_network_are_refused(tmp_path: Path, folder: Path) -> None:
-    torch.save({"a.weight": torch.zeros(2)}, tmp_path / "other.pt")
-
-    with pytest.raises(ModelError, match=r"a\.weight"):
-        do_import(tmp_path / "other.pt")
-    assert nothing_left(folder)
-
-
-def test_a_monai_bundle(tmp_path: Path, tiny_bundle: ModelBundle) -> None:
-    root = tmp_path / "monai"
-    (root / "configs").mkdir(parents=True)
-    (root / "models").mkdir()
-    metadata = {"name": "Their net", "version": "0.9", "authors": "them", "license": "MIT"}
-    (root / "configs" / "metadata.json").write_text(json.dumps(metadata))
-    network_def = {**tiny_bundle.network_def, "_target_": "UNet"}
-    (root / "configs" / "inference.json").write_text(json.dumps({"network_def": network_def}))
-    state = load_member(tiny_bundle, tiny_bundle.members[0], fold=False).state_dict()
-    torch.save(state, root / "models" / "model.pt")
-
-    bundle = do_import(root, name="theirs", like=str(tiny_bundle.root))
-
-    assert (bundle.name, bundle.version, bundle.license) == ("Their net", "0.9", "MIT")
-    assert bundle.channels == tiny_bundle.channels
-    assert bundle.operating_point == tiny_bundle.operating_point
 
 
 def test_our_own_bundle_is_added_not_imported(tiny_bundle: ModelBundle) -> None:

@@ -276,3 +276,20 @@ def test_a_mask_beyond_the_grid_is_refused():
     mask[:5] = True
     with pytest.raises(InputError, match="no voxel on the model's grid"):
         conform(volume, Volume(mask, geometry), SETTINGS)
+
+
+def test_a_stored_array_is_still_made():
+    """Of an oblique image of whole numbers; written by ``make_conformed.py``."""
+    stored = np.load(Path(__file__).parents[1] / "importing" / "standins" / "conformed.npz")
+    geometry = Geometry(stored["array"].shape, stored["affine"])
+
+    found = conform(Volume(stored["array"], geometry), Volume(stored["mask"], geometry), SETTINGS)
+
+    ends = stored["start"] + stored["expected"].shape
+    near = tuple(slice(a, b) for a, b in zip(stored["start"], ends, strict=True))
+    assert np.ptp(stored["expected"]) > 0.5
+    np.testing.assert_array_equal(found.mask.array[near], stored["inside"])
+    assert np.count_nonzero(found.mask.array) == np.count_nonzero(stored["inside"])
+    np.testing.assert_allclose(found.image.array[near], stored["expected"], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(found.image.geometry.affine, stored["box_affine"], atol=1e-5)
+    assert found.intensity_scale == pytest.approx(float(stored["percentile"]))
