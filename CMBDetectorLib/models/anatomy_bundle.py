@@ -5,7 +5,7 @@ The first member is the network, the second the atlas that guides it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,7 @@ from CMBDetectorLib.errors import ModelError
 from CMBDetectorLib.models.bundle_files import (
     CheckedFiles,
     Weights,
-    checked_files,
-    read_configurations,
+    load_files,
     write_files,
 )
 from CMBDetectorLib.models.description import (
@@ -76,10 +75,7 @@ def load_anatomy_bundle(root: Path) -> AnatomyBundle:
         As :func:`~CMBDetectorLib.models.bundle.load_bundle`; also if the classes are not those of
         this version.
     """
-    read = read_configurations(root)
-    manifest = parse_anatomy_manifest(read.metadata, read.inference)
-    values = {f.name: getattr(manifest, f.name) for f in fields(AnatomyManifest)}
-    return AnatomyBundle(**values, **checked_files(root, read))
+    return load_files(root, parse_anatomy_manifest, AnatomyBundle)
 
 
 def write_anatomy_bundle(
@@ -126,7 +122,7 @@ def write_anatomy_bundle(
     if (atlas != atlas[:, ::-1]).any():
         raise ModelError("the atlas differs between left and right; make it the same on both sides")
     right_half = np.ascontiguousarray(atlas[:, atlas.shape[1] // 2 :])
-    write_files(
+    return write_files(
         root,
         [without_repeated_names(manifest.network_def, weights), {ATLAS_TENSOR: right_half}],
         metadata_of=lambda names: anatomy_metadata(manifest, names),
@@ -134,9 +130,8 @@ def write_anatomy_bundle(
         model_card=model_card,
         license_text=license_text,
         overwrite=overwrite,
-        check=load_anatomy_bundle,
+        load=load_anatomy_bundle,
     )
-    return load_anatomy_bundle(root)
 
 
 def anatomy_metadata(manifest: AnatomyManifest, members: list[str]) -> dict[str, Any]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 from CMBDetectorLib.models.bundle_files import (
     CheckedFiles,
     Weights,
-    checked_files,
-    read_configurations,
+    load_files,
     write_files,
 )
 from CMBDetectorLib.models.manifest import BundleManifest, manifest_to_metadata, parse_manifest
@@ -31,10 +30,7 @@ def load_bundle(root: Path) -> ModelBundle:
         configuration is malformed, of a newer schema, of another kind of model, or names an
         unknown architecture; or a member is missing or not a safetensors file.
     """
-    read = read_configurations(root)
-    manifest = parse_manifest(read.metadata, read.inference)
-    values = {f.name: getattr(manifest, f.name) for f in fields(BundleManifest)}
-    return ModelBundle(**values, **checked_files(root, read))
+    return load_files(root, parse_manifest, ModelBundle)
 
 
 def write_bundle(
@@ -68,7 +64,7 @@ def write_bundle(
         If the folder exists and ``overwrite`` is not given, it cannot be written, or what was
         written would not be accepted by :func:`load_bundle`.
     """
-    write_files(
+    return write_files(
         root,
         members,
         metadata_of=lambda names: manifest_to_metadata(manifest, names),
@@ -76,7 +72,6 @@ def write_bundle(
         model_card=model_card,
         license_text=license_text,
         overwrite=overwrite,
-        check=load_bundle,
+        load=load_bundle,
         exact=exact,
     )
-    return load_bundle(root)

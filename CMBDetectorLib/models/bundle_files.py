@@ -16,9 +16,9 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy.typing as npt
 
@@ -28,6 +28,9 @@ from CMBDetectorLib.models.description import OUR_KEY
 from CMBDetectorLib.models.json_fields import JsonObject, read_json_object, refuse_expressions
 from CMBDetectorLib.models.weights import read_weights_header, write_weights
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 METADATA_NAME = "configs/metadata.json"
 INFERENCE_NAME = "configs/inference.json"
 CARD_NAME = "docs/README.md"
@@ -35,6 +38,7 @@ LICENSE_NAME = "LICENSE"
 _REQUIRED_NAMES = (METADATA_NAME, INFERENCE_NAME, CARD_NAME, LICENSE_NAME)
 
 Weights = Mapping[str, npt.NDArray[Any]]
+Bundle = TypeVar("Bundle")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +75,31 @@ class Configurations:
     metadata: JsonObject
     inference: JsonObject
     sha256: Mapping[str, str]
+
+
+def load_files(
+    root: Path,
+    parse: Callable[[JsonObject, JsonObject], DataclassInstance],
+    bundle_type: Callable[..., Bundle],
+) -> Bundle:
+    """A bundle of one kind, after checking every one of its files; weights stay on disk.
+
+    Parameters
+    ----------
+    parse
+        Makes the manifest of that kind from ``metadata.json`` and ``inference.json``.
+    bundle_type
+        Has the manifest's fields and those of :class:`CheckedFiles`.
+
+    Raises
+    ------
+    ModelError
+        As :func:`read_configurations`, :func:`checked_files` and ``parse``.
+    """
+    read = read_configurations(root)
+    manifest = parse(read.metadata, read.inference)
+    values = {f.name: getattr(manifest, f.name) for f in fields(manifest)}
+    return bundle_type(**values, **checked_files(root, read))
 
 
 def read_configurations(root: Path) -> Configurations:
@@ -123,25 +152,25 @@ def write_files(
     model_card: str,
     license_text: str,
     overwrite: bool,
-    check: Callable[[Path], object],
+    load: Callable[[Path], Bundle],
     exact: bool = False,
-) -> None:
-    """Write a bundle, whole or not at all.
+) -> Bundle:
+    """Write a bundle, whole or not at all, and read it back.
 
     Parameters
     ----------
     metadata_of
         Makes the content of ``configs/metadata.json`` from the members' paths in the bundle.
-    check
-        Called with the folder of the finished bundle before that gets its name; refuses it by
-        raising ModelError.
+    load
+        Reads a bundle of this kind. Also called with the finished folder before that gets its
+        name; refuses it by raising ModelError.
     exact
         Store weights in single precision, not in half.
 
     Raises
     ------
     ModelError
-        If the folder exists and ``overwrite`` is not given, it cannot be written, or ``check``
+        If the folder exists and ``overwrite`` is not given, it cannot be written, or ``load``
         refuses it.
     """
     if not members:
@@ -158,12 +187,13 @@ def write_files(
             _write_text(draft / CARD_NAME, model_card)
             _write_text(draft / LICENSE_NAME, license_text)
             write_sums(draft)
-            check(draft)
+            load(draft)
             if root.exists():
                 root.replace(Path(scratch) / "replaced")
             draft.replace(root)
     except OSError as error:
         raise ModelError(f"{root}: cannot be written ({error.strerror})") from error
+    return load(root)
 
 
 def _write_members(root: Path, members: Sequence[Weights], *, exact: bool) -> list[str]:

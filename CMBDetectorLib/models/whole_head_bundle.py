@@ -7,7 +7,7 @@ the same for all members.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
@@ -15,8 +15,7 @@ from CMBDetectorLib.errors import ModelError
 from CMBDetectorLib.models.bundle_files import (
     CheckedFiles,
     Weights,
-    checked_files,
-    read_configurations,
+    load_files,
     write_files,
 )
 from CMBDetectorLib.models.description import (
@@ -80,10 +79,7 @@ def load_whole_head_bundle(root: Path) -> WholeHeadBundle:
     ModelError
         As :func:`~CMBDetectorLib.models.bundle.load_bundle`.
     """
-    read = read_configurations(root)
-    manifest = parse_whole_head_manifest(read.metadata, read.inference)
-    values = {f.name: getattr(manifest, f.name) for f in fields(WholeHeadManifest)}
-    return WholeHeadBundle(**values, **checked_files(root, read))
+    return load_files(root, parse_whole_head_manifest, WholeHeadBundle)
 
 
 def write_whole_head_bundle(
@@ -103,7 +99,7 @@ def write_whole_head_bundle(
         If the folder exists and ``overwrite`` is not given, it cannot be written, or what was
         written would not be accepted by :func:`load_whole_head_bundle`.
     """
-    write_files(
+    return write_files(
         root,
         members,
         metadata_of=lambda names: whole_head_metadata(manifest, names),
@@ -111,10 +107,9 @@ def write_whole_head_bundle(
         model_card=model_card,
         license_text=license_text,
         overwrite=overwrite,
-        check=load_whole_head_bundle,
+        load=load_whole_head_bundle,
         exact=True,
     )
-    return load_whole_head_bundle(root)
 
 
 def whole_head_metadata(manifest: WholeHeadManifest, members: list[str]) -> dict[str, Any]:
