@@ -8,15 +8,21 @@
 - ``brain_mask.nii.gz``: uint8, 1 brain;
 - ``case.json``: ``case_id``, ``head`` ("01" to "16"), ``sequence`` ("T2*" or "SWI"), ``seed``, the
   acquisition, and ``lesions``, a list of objects with at least ``label``, ``center_ras_mm``,
-  ``diameter_mm``, ``volume_mm3`` and ``contrast_to_noise``.
+  ``diameter_mm``, ``volume_mm3`` and ``contrast_to_noise``;
+
+and, where they were asked for,
+
+- ``magnitude.nii.gz`` and ``swi.nii.gz``: int16, both images of the same scan;
+- ``phase.nii.gz``: rad, -π to π, high-pass filtered, stored in steps of 1e-4;
+- ``anatomy.nii.gz``: int16, FreeSurfer and head labels of the label map.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +42,14 @@ DTYPES: dict[str, type[np.generic]] = {
     "mimics": np.uint8,
     "brain_mask": np.uint8,
 }
+EXTRA_DTYPES: dict[str, type[np.generic]] = {
+    "magnitude": np.int16,
+    "swi": np.int16,
+    "phase": np.float32,
+    "anatomy": np.int16,
+}
+"""Of the maps that a case may have or not."""
+PHASE_STEP_RAD = 1e-4
 
 
 @dataclass(frozen=True)
@@ -43,12 +57,14 @@ class Case:
     """An image with everything that is known about it, all volumes on one native grid.
 
     ``image`` is floating point or int16; ``truth``, ``mimics`` and ``brain_mask`` are integer
-    label maps as in the module's description.
+    label maps as in the module's description. ``extra`` has some of the maps of
+    :data:`EXTRA_DTYPES`.
 
     Raises
     ------
     InputError
-        If a volume lies on another grid than the image or the metadata lack a required key.
+        If a volume lies on another grid than the image, an extra map has no known name, or the
+        metadata lack a required key.
     """
 
     image: Volume
@@ -56,11 +72,19 @@ class Case:
     mimics: Volume
     brain_mask: Volume
     metadata: dict[str, Any]
+    extra: Mapping[str, Volume] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _check_metadata(self.metadata, "the case's metadata")
-        for name in DTYPES:
-            geometry = getattr(self, name).geometry
+        unknown = sorted(set(self.extra) - set(EXTRA_DTYPES))
+        if unknown:
+            raise InputError(
+                f"case {self.case_id}: no extra map is called {', '.join(unknown)}; expected "
+                f"some of {', '.join(EXTRA_DTYPES)}"
+            )
+        volumes = {name: getattr(self, name) for name in DTYPES} | dict(self.extra)
+        for name, volume in volumes.items():
+            geometry = volume.geometry
             if not geometry.is_close(self.image.geometry):
                 raise InputError(
                     f"case {self.case_id}: {name} lies on another grid (shape {geometry.shape}) "
@@ -83,6 +107,15 @@ class Case:
         return list(self.metadata["lesions"])
 
 
+def visibility(lesion: Mapping[str, Any]) -> float:
+    """How clearly a simulated lesion is seen, in standard deviations of noise and texture.
+
+    Cases written before texture was considered, and lesions that readers marked, know their
+    contrast to the noise only.
+    """
+    return float(lesion["visibility"] if "visibility" in lesion else lesion["contrast_to_noise"])
+
+
 def write_case(root: Path, case: Case) -> Path:
     """Write a case under ``root``, whole or not at all, in place of one of the same name.
 
@@ -100,6 +133,12 @@ def write_case(root: Path, case: Case) -> Path:
         for name, dtype in DTYPES.items():
             volume: Volume = getattr(case, name)
             _write_volume(volume.with_array(volume.array.astype(dtype)), partial / f"{name}.nii.gz")
+        for name, volume in case.extra.items():
+            path = partial / f"{name}.nii.gz"
+            if name == "phase":
+                _write_phase(volume, path)
+            else:
+                _write_volume(volume.with_array(volume.array.astype(EXTRA_DTYPES[name])), path)
         text = json.dumps(case.metadata, indent=1, default=_plain)
         (partial / METADATA_NAME).write_text(text, encoding="utf-8")
         shutil.rmtree(folder, ignore_errors=True)
@@ -111,17 +150,28 @@ def write_case(root: Path, case: Case) -> Path:
     return folder
 
 
-def read_case(folder: Path) -> Case:
+def read_case(folder: Path, *, with_extra: bool = False) -> Case:
     """Read one case; the image becomes float32.
+
+    Parameters
+    ----------
+    with_extra
+        Also those maps that not every case has, where this one has them.
 
     Raises
     ------
     InputError
         If a file is missing or unreadable, or the case contradicts itself.
     """
+    wanted = EXTRA_DTYPES if with_extra else {}
     return Case(
         image=_read_volume(folder / "image.nii.gz", np.float32),
         metadata=read_metadata(folder),
+        extra={
+            name: _read_volume(folder / f"{name}.nii.gz", dtype)
+            for name, dtype in wanted.items()
+            if (folder / f"{name}.nii.gz").exists()
+        },
         **{name: _read_volume(folder / f"{name}.nii.gz", dtype) for name, dtype in DTYPES.items()},
     )
 
@@ -183,11 +233,18 @@ def _check_metadata(metadata: object, source: str) -> None:
             )
 
 
-def _write_volume(volume: Volume, path: Path) -> None:
+def _write_phase(volume: Volume, path: Path) -> None:
+    steps = np.round(volume.array / PHASE_STEP_RAD).astype(np.int16)
+    _write_volume(volume.with_array(steps), path, slope=PHASE_STEP_RAD)
+
+
+def _write_volume(volume: Volume, path: Path, slope: float | None = None) -> None:
     image = nibabel.Nifti1Image(np.asarray(volume.array), volume.geometry.affine)
     image.set_qform(volume.geometry.affine, code=1)
     image.set_sform(volume.geometry.affine, code=1)
     image.header.set_xyzt_units("mm")
+    if slope is not None:
+        image.header.set_slope_inter(slope, 0.0)
     nibabel.save(image, path)
 
 

@@ -101,6 +101,38 @@ def test_volumes_on_another_grid_are_refused(case: Case) -> None:
         )
 
 
+def test_extra_maps_are_kept_and_need_not_be_read(tmp_path: Path, case: Case) -> None:
+    phase = np.linspace(-np.pi, np.pi, case.image.array.size).reshape(case.image.array.shape)
+    extra = {
+        "phase": case.image.with_array(phase.astype(np.float32)),
+        "anatomy": case.truth.with_array(case.truth.array + 40),
+    }
+    full = Case(case.image, case.truth, case.mimics, case.brain_mask, case.metadata, extra)
+    folder = write_case(tmp_path, full)
+    assert read_case(folder).extra == {}
+    read = read_case(folder, with_extra=True).extra
+    assert set(read) == {"phase", "anatomy"}
+    np.testing.assert_allclose(read["phase"].array, phase, atol=1e-4)
+    np.testing.assert_array_equal(read["anatomy"].array, extra["anatomy"].array)
+    assert nibabel.load(folder / "phase.nii.gz").get_data_dtype() == np.int16
+
+
+def test_a_case_without_extra_maps_reads_as_one(tmp_path: Path, case: Case) -> None:
+    assert read_case(write_case(tmp_path, case), with_extra=True).extra == {}
+
+
+def test_unknown_extra_maps_are_refused(case: Case) -> None:
+    with pytest.raises(InputError, match="no extra map is called qsm"):
+        Case(
+            case.image,
+            case.truth,
+            case.mimics,
+            case.brain_mask,
+            case.metadata,
+            {"qsm": case.image},
+        )
+
+
 @pytest.mark.parametrize("damage", ["missing", "truncated", "text"])
 def test_a_damaged_image_is_one_clear_error(tmp_path: Path, case: Case, damage: str) -> None:
     folder = write_case(tmp_path, case)

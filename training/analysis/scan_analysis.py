@@ -31,7 +31,7 @@ from training.analysis.scan_features import (
 from training.analysis.shape_features import shape_features
 from training.analysis.sources import ScanSource
 from training.analysis.surroundings import look_around
-from training.cases import read_metadata
+from training.cases import read_metadata, visibility
 from training.datasets.layout import POINT_COLUMNS
 
 Cell = float | str
@@ -212,8 +212,7 @@ def _mask_rows(
     n_faint = 0
     for lesion, voxels_ijk, place in zip(found.lesions, found.voxels_ijk, places, strict=True):
         known = drawn.get(lesion.number)
-        contrast = math.nan if known is None else float(known["contrast_to_noise"])
-        if contrast < settings.min_contrast_to_noise:
+        if known is not None and visibility(known) < settings.min_contrast_to_noise:
             n_faint += 1
             continue
         around = look_around(
@@ -236,7 +235,7 @@ def _mask_rows(
             **intensity_features(around),
         }
         if known is not None:
-            row["simulator_contrast_to_noise"] = contrast
+            row["simulator_contrast_to_noise"] = float(known["contrast_to_noise"])
             row["place"] = str(known.get("region", ""))
         rows.append(row)
     return rows, n_faint

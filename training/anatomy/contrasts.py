@@ -20,7 +20,7 @@ from training.simulation.acquisition import (
     spoiled_gre_weight,
 )
 from training.simulation.anatomy import Anatomy
-from training.simulation.subject import Subject, amplitude
+from training.simulation.subject import SUBJECT_MAPS, Subject, amplitude
 from training.simulation.tissue import LABEL_LIMIT, LEFT_RIGHT_LABELS
 
 Window = tuple[slice, slice, slice]
@@ -70,13 +70,7 @@ def part_of(subject: Subject, window: Window) -> Subject:
     return replace(
         subject,
         anatomy=cut,
-        field_ppm=subject.field_ppm[window].float(),
-        r2_star_per_s=subject.r2_star_per_s[window].float(),
-        vein_fraction=subject.vein_fraction[window].float(),
-        void_fraction=subject.void_fraction[window].float(),
-        fluid_fraction=subject.fluid_fraction[window].float(),
-        calcification_fraction=subject.calcification_fraction[window].float(),
-        texture=subject.texture[window].float(),
+        **{name: getattr(subject, name)[window].float() for name in SUBJECT_MAPS},
     )
 
 

@@ -22,14 +22,13 @@ from CMBDetectorLib.anatomy.parcellation import CLASSES
 from CMBDetectorLib.errors import InputError
 from training.simulation.anatomy import Anatomy, deform, fine_geometry, load_label_map
 from training.simulation.command import find_label_maps
-from training.simulation.subject import Subject, make_subject
+from training.simulation.subject import SUBJECT_MAPS, Subject, make_subject
 from training.simulation.tissue import LABEL_LIMIT, LEFT_RIGHT_LABELS, TissueTable
 
 HEAD_MARGIN_MM = (25.0, 30.0)
 """Around the brain at the sides and the top, and below: scalp, orbits and the upper neck."""
 SPACING_MM = 1.0
 _FACTS_NAME = "head.json"
-_MAPS = ("vein_fraction", "void_fraction", "fluid_fraction", "calcification_fraction")
 _CLASS_LABELS: dict[str, tuple[int, ...]] = {
     "soft tissue": (502, 507, 509, 511, 512),
     "bone": (515, 516),
@@ -92,20 +91,13 @@ class StoredHead:
         anatomy = Anatomy(labels, geometry, none.astype(np.bool_), 4 * SPACING_MM, none, none)
         rows = [torch.tensor(row, dtype=torch.float32) for row in facts["tissues"]]
         maps = {
-            name: torch.from_numpy(self._map(name))[::step, ::step, ::step]
-            for name in ("field_ppm", "r2_star_per_s", "texture", *_MAPS)
+            name: torch.from_numpy(self._map(name))[::step, ::step, ::step] for name in SUBJECT_MAPS
         }
         return Subject(
             anatomy,
             TissueTable(rows[0], rows[1], rows[2], rows[3]),
             np.array(facts["b0_direction"]),
-            maps["field_ppm"],
-            maps["r2_star_per_s"],
-            maps["vein_fraction"],
-            maps["void_fraction"],
-            maps["fluid_fraction"],
-            maps["calcification_fraction"],
-            maps["texture"],
+            **maps,
         )
 
     def _map(self, name: str) -> npt.NDArray[Any]:
@@ -140,7 +132,7 @@ def write_head(folder: Path, subject: Subject, head: str, seed: int) -> None:
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     np.save(partial / "labels.npy", subject.anatomy.labels)
-    for name in ("field_ppm", "r2_star_per_s", "texture", *_MAPS):
+    for name in SUBJECT_MAPS:
         np.save(partial / f"{name}.npy", getattr(subject, name).half().cpu().numpy())
     tissues = subject.tissues
     rows = (tissues.proton_density, tissues.t1_s, tissues.r2_star_per_s, tissues.chi_ppm)

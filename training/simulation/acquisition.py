@@ -1,87 +1,30 @@
-"""How a scanner samples the fine grid: sequence, voxels, slice profile."""
+"""How a scanner sees the fine grid: signal equation, and sampling with voxels and slices."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as nnf
 
-from training.simulation.field import phase_per_ppm_rad
+from training.simulation.point_spread import fourier_matrix, slab_profile, soft_box
+from training.simulation.protocol import Acquisition
+from training.simulation.protocol_families import draw_acquisition
 
-
-@dataclass(frozen=True)
-class Acquisition:
-    """One scan protocol; lengths in mm, times in s."""
-
-    sequence: str
-    dimensionality: str
-    field_strength_t: float
-    echo_time_s: float
-    repetition_time_s: float
-    flip_angle_deg: float
-    acquired_in_plane_mm: float
-    in_plane_mm: float
-    slice_thickness_mm: float
-    slice_spacing_mm: float
-    snr: float
-    bias_strength: float
-    swi_mask_power: int
-    swi_low_pass_mm: float
-    phase_sign: int
-    skull_stripped: bool
-    zero_background: bool
-
-    @property
-    def phase_per_ppm_rad(self) -> float:
-        """Phase per ppm of field offset at the echo."""
-        return phase_per_ppm_rad(self.field_strength_t, self.echo_time_s)
-
-
-def draw_acquisition(rng: np.random.Generator) -> Acquisition:
-    """A protocol of the three families: 2D T2*-GRE, 3D T2*-GRE, 3D SWI."""
-    family = rng.choice(["2D T2*", "3D T2*", "SWI"], p=[0.55, 0.15, 0.30])
-    field = float(rng.choice([1.5, 3.0], p=[0.45, 0.55]))
-    acquired = float(rng.uniform(0.65, 1.1))
-    # scanners often interpolate to twice the matrix
-    in_plane = acquired if rng.random() < 0.6 else acquired * float(rng.uniform(0.5, 0.8))
-    if family == "2D T2*":
-        echo, repetition = rng.uniform(0.015, 0.028), rng.uniform(0.45, 1.3)
-        thickness = float(rng.uniform(2.5, 5.0))
-        spacing = thickness * float(rng.choice([1.0, 1.1, 1.2]))
-        snr = rng.uniform(22, 70)
-    elif family == "3D T2*":
-        echo, repetition = rng.uniform(0.015, 0.028), rng.uniform(0.028, 0.06)
-        thickness = spacing = float(rng.uniform(1.0, 3.2))
-        snr = rng.uniform(18, 50)
-    else:
-        echo, repetition = rng.uniform(0.018, 0.028), rng.uniform(0.028, 0.05)
-        thickness = spacing = float(rng.uniform(1.0, 2.5))
-        acquired = float(rng.uniform(0.5, 1.0))
-        in_plane = acquired * float(rng.uniform(0.6, 1.0))
-        snr = rng.uniform(15, 45)
-    if field == 1.5:
-        echo *= 1.5
-    return Acquisition(
-        sequence="SWI" if family == "SWI" else "T2*",
-        dimensionality="2D" if family == "2D T2*" else "3D",
-        field_strength_t=field,
-        echo_time_s=float(echo),
-        repetition_time_s=float(repetition),
-        flip_angle_deg=float(rng.uniform(12, 25)),
-        acquired_in_plane_mm=acquired,
-        in_plane_mm=max(0.4, in_plane),
-        slice_thickness_mm=thickness,
-        slice_spacing_mm=spacing,
-        snr=float(snr),
-        bias_strength=float(rng.uniform(0.05, 0.3)),
-        swi_mask_power=4,
-        swi_low_pass_mm=float(rng.uniform(8, 20)),
-        phase_sign=int(rng.choice([-1, 1])),
-        skull_stripped=bool(rng.random() < 0.5),
-        zero_background=bool(rng.random() < 0.5),
-    )
+__all__ = [
+    "Acquisition",
+    "Sampling",
+    "complex_signal",
+    "downsample",
+    "draw_acquisition",
+    "make_sampling",
+    "shares",
+    "soft_box",
+    "spoiled_gre_weight",
+]
 
 
 def spoiled_gre_weight(
@@ -97,7 +40,8 @@ def spoiled_gre_weight(
 class Sampling:
     """Weights from fine voxels to scan voxels, one matrix (n_out, n_fine) per axis.
 
-    ``first_center_mm`` is the first output voxel's center from the fine grid's first center.
+    Complex along an axis with partial Fourier. ``first_center_mm`` is the first output voxel's
+    center from the fine grid's first center.
     """
 
     x: torch.Tensor
@@ -111,6 +55,16 @@ class Sampling:
         """Scan matrix."""
         return len(self.x), len(self.y), len(self.z)
 
+    def thinned(self, kept: slice) -> Sampling:
+        """Some of the slices."""
+        x, y, z = self.first_center_mm
+        return replace(
+            self,
+            z=self.z[kept],
+            spacing_mm=(*self.spacing_mm[:2], kept.step * self.spacing_mm[2]),
+            first_center_mm=(x, y, z + kept.start * self.spacing_mm[2]),
+        )
+
 
 def make_sampling(
     protocol: Acquisition,
@@ -121,28 +75,42 @@ def make_sampling(
 ) -> Sampling:
     """Sampling of the whole fine field of view with a random offset of the slices.
 
-    In plane, and across the slices of a 3D scan, the point spread is that of a Hann-filtered
-    Fourier acquisition; a 2D scan has a soft-edged slice profile.
+    In plane, and across the slices of a 3D scan, through k-space
+    (:func:`training.simulation.point_spread.fourier_matrix`); a 2D scan has a slice profile.
     """
-    matrices, first = [], []
+    matrices: list[torch.Tensor] = []
+    first: list[float] = []
     for axis, n in enumerate(fine_shape):
         across = axis == 2
-        out_mm = protocol.slice_spacing_mm if across else protocol.in_plane_mm
+        out_mm = protocol.spacing_mm(axis)
         extent = n * fine_mm
-        n_out = int(extent // out_mm)
-        shift = (
-            float(rng.uniform(0, extent - n_out * out_mm))
-            if across
-            else (extent - n_out * out_mm) / 2
-        )
-        centers = shift + (np.arange(n_out) + 0.5) * out_mm - fine_mm / 2
-        distance = np.arange(n)[None] * fine_mm - centers[:, None]
+        n_out = max(1, int(extent / out_mm + 1e-6))
+        spare = extent - n_out * out_mm
+        shift = float(rng.uniform(min(0.0, spare), max(0.0, spare))) if across else spare / 2
+        centers = np.asarray(shift + (np.arange(n_out) + 0.5) * out_mm - fine_mm / 2)
+        weight: npt.NDArray[np.inexact[Any]]
         if across and protocol.dimensionality == "2D":
-            weight = soft_box(distance, protocol.slice_thickness_mm)
+            distance = (np.arange(n)[None] * fine_mm - centers[:, None]).astype(np.float64)
+            weight = fine_mm * soft_box(
+                distance,
+                max(protocol.slice_thickness_mm, fine_mm),
+                protocol.slice_edge_fraction,
+            )
         else:
-            width = protocol.slice_thickness_mm if across else protocol.acquired_in_plane_mm
-            weight = windowed_sinc(distance, width)
-        matrices.append(torch.as_tensor(weight * fine_mm, dtype=torch.float32, device=device))
+            partial = protocol.partial_fourier if axis == protocol.partial_fourier_axis else 1.0
+            weight = fourier_matrix(
+                centers,
+                n,
+                fine_mm,
+                protocol.acquired_mm(axis),
+                partial_fourier=partial,
+                kspace_filter=protocol.kspace_filter,
+                filter_fraction=protocol.filter_fraction,
+            )
+            if across:
+                weight = weight * slab_profile(n, protocol.slab_edge_fraction)
+        dtype = torch.complex64 if np.iscomplexobj(weight) else torch.float32
+        matrices.append(torch.as_tensor(weight, dtype=dtype, device=device))
         first.append(float(centers[0]))
     return Sampling(
         matrices[0],
@@ -151,20 +119,6 @@ def make_sampling(
         (protocol.in_plane_mm, protocol.in_plane_mm, protocol.slice_spacing_mm),
         (first[0], first[1], first[2]),
     )
-
-
-def soft_box(distance_mm: npt.NDArray[np.float64], width_mm: float) -> npt.NDArray[np.float64]:
-    """Slice profile of unit area: a box whose edges fall off over a fifth of its width."""
-    edge = 0.2 * width_mm
-    inside = np.clip((width_mm / 2 - np.abs(distance_mm)) / edge + 0.5, 0, 1)
-    return np.asarray(inside / width_mm)
-
-
-def windowed_sinc(distance_mm: npt.NDArray[np.float64], width_mm: float) -> npt.NDArray[np.float64]:
-    """Point spread of unit area of Fourier sampling at ``width_mm``, Hann-tapered at 5 widths."""
-    u = distance_mm / width_mm
-    taper = np.where(np.abs(u) < 5, 0.5 + 0.5 * np.cos(np.pi * u / 5), 0.0)
-    return np.asarray(np.sinc(u) * taper / width_mm)
 
 
 def complex_signal(
@@ -180,21 +134,48 @@ def complex_signal(
     """
     phase = field_ppm * protocol.phase_per_ppm_rad
     scale = 0.4 + 0.6 * protocol.field_strength_t / 3.0
-    magnitude = amplitude * torch.exp(-protocol.echo_time_s * scale * r2_star_per_s)
+    magnitude = torch.exp_(r2_star_per_s * (-protocol.echo_time_s * scale)) * amplitude
     for axis in range(3):
-        if phase.shape[axis] < 2:
-            continue
-        magnitude = magnitude * torch.sinc(torch.gradient(phase, dim=axis)[0] / (2 * np.pi))
+        if phase.shape[axis] >= 2:
+            change = torch.gradient(phase, dim=axis)[0]
+            magnitude *= change.div_(2 * np.pi).sinc_()
     return torch.polar(magnitude, phase)
+
+
+def shares(fraction: torch.Tensor, sampling: Sampling) -> torch.Tensor:
+    """Share of each scan voxel that something fills, from its share of the fine voxels.
+
+    Fine voxels are averaged by twos first, an eighth of the work.
+    """
+    halved = [min(2, n) for n in fraction.shape]
+    pooled = nnf.avg_pool3d(fraction.float()[None, None], halved, ceil_mode=True)[0, 0]
+    matrices = []
+    for matrix, step in zip((sampling.x, sampling.y, sampling.z), halved, strict=True):
+        real = matrix.real if matrix.is_complex() else matrix
+        padded = nnf.pad(real, (0, -real.shape[1] % step))
+        matrices.append(padded.reshape(len(padded), -1, step).sum(dim=2))
+    return downsample(pooled, *matrices)
 
 
 def downsample(
     signal: torch.Tensor, x: torch.Tensor, y: torch.Tensor, z: torch.Tensor
 ) -> torch.Tensor:
-    """Apply the three sampling matrices to a (x, y, z) array, real or complex."""
-    if signal.is_complex():
-        real = downsample(signal.real.contiguous(), x, y, z)
-        return torch.complex(real, downsample(signal.imag.contiguous(), x, y, z))
-    by_z = signal @ z.T
-    by_y = torch.einsum("xyz,oy->xoz", by_z, y)
-    return torch.einsum("xyz,ox->oyz", by_y, x)
+    """Apply the three sampling matrices to a (x, y, z) array; any may be real or complex."""
+    for axis, matrix in ((2, z), (1, y), (0, x)):
+        signal = along(signal, matrix, axis)
+    return signal
+
+
+def along(signal: torch.Tensor, matrix: torch.Tensor, axis: int) -> torch.Tensor:
+    """Apply a matrix (n_out, n) to one axis of a (x, y, z) array."""
+    if signal.is_complex() and not matrix.is_complex():
+        real = along(signal.real.contiguous(), matrix, axis)
+        return torch.complex(real, along(signal.imag.contiguous(), matrix, axis))
+    if matrix.is_complex():
+        signal = signal.to(matrix.dtype)
+    if axis == 2:
+        return signal @ matrix.T
+    if axis == 1:
+        return torch.matmul(matrix, signal)
+    result: torch.Tensor = torch.tensordot(matrix, signal, dims=([1], [0]))
+    return result

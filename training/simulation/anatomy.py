@@ -15,10 +15,14 @@ from scipy import ndimage
 from CMBDetectorLib.errors import InputError
 from CMBDetectorLib.geometry import Geometry
 from CMBDetectorLib.volume import Volume
+from training.simulation.atrophy import widen_sulci
 from training.simulation.tissue import (
+    CHOROID_PLEXUS_LABELS,
     LABEL_LIMIT,
     LATERAL_VENTRICLE_LABELS,
     LEFT_RIGHT_LABELS,
+    OUTER_CSF_LABEL,
+    labels_in,
 )
 
 Int16Array = npt.NDArray[np.int16]
@@ -90,8 +94,9 @@ def _close_speckle(labels: Int16Array) -> Int16Array:
 
 
 def brain_labels(labels: npt.NDArray[np.int16]) -> npt.NDArray[np.bool_]:
-    """Parenchyma and ventricles: FreeSurfer labels except background and outer CSF."""
-    return np.asarray((labels > 0) & (labels < 100) & (labels != 24))
+    """Parenchyma and ventricles with their plexus; not background, not outer CSF."""
+    values = set(range(1, 100)) - {OUTER_CSF_LABEL} | set(CHOROID_PLEXUS_LABELS)
+    return labels_in(labels, values)
 
 
 def deform(
@@ -99,13 +104,24 @@ def deform(
     spacing_mm: float,
     margin_mm: tuple[float, float],
     rng: np.random.Generator,
+    refined: Int16Array | None = None,
 ) -> Anatomy:
-    """A new head: rotation, scaling, smooth warp, wider ventricles, mirrored half the time.
+    """A new head: rotation, scaling, smooth warp, wider ventricles and sulci, mirrored by halves.
 
     The field of view is the brain's bounding box plus ``margin_mm`` at the sides and the top, and
     another margin (may be negative) below.
+
+    Parameters
+    ----------
+    source
+        Label map of 1 mm voxels in canonical axes, :func:`load_label_map`.
+    refined
+        The same labels by :func:`~training.simulation.refinement.refine_labels`, which the new
+        head is then sampled from: borders without the steps of the source's voxels.
     """
-    labels = _mirrored(source.array) if rng.random() < 0.5 else source.array
+    mirror = rng.random() < 0.5
+    labels = _mirrored(source.array) if mirror else source.array
+    detail = labels if refined is None else _mirrored(refined) if mirror else refined
     inside = np.argwhere(brain_labels(labels))
     low, high = inside.min(axis=0).astype(float), inside.max(axis=0).astype(float)
     low -= (margin_mm[0], margin_mm[0], margin_mm[1])
@@ -118,15 +134,16 @@ def deform(
     mapping = random_turn(rng, 5.0) @ np.diag(1 / scale)
     steps = (np.indices(coarse_shape).reshape(3, -1).T - (coarse_shape - 1) / 2) * coarse_mm
     position = steps @ mapping.T + center
-    position += _smooth_noise(coarse_shape, coarse_mm, rng, knot_mm=28.0, amplitude_mm=2.6)
+    position += _smooth_noise(coarse_shape, coarse_mm, rng, knot_mm=32.0, amplitude_mm=2.3)
     position += _towards_ventricles(labels, position, float(rng.uniform(-0.5, 3.5)))
     field = torch.as_tensor(position.T.reshape(1, 3, *coarse_shape), dtype=torch.float32)
-    fine = _sample_labels(labels, field)
+    fine = _sample_labels(detail, labels.shape, field)
+    fine = widen_sulci(fine, spacing_mm, float(rng.uniform(-0.2, 0.7)), rng)
     geometry = fine_geometry(fine.shape, spacing_mm)
     brain = brain_labels(fine)
     coarse_labels = fine[1::4, 1::4, 1::4]
     coarse_brain = brain_labels(coarse_labels)
-    ventricle = np.isin(coarse_labels, LATERAL_VENTRICLE_LABELS)
+    ventricle = labels_in(coarse_labels, LATERAL_VENTRICLE_LABELS)
     depth = ndimage.distance_transform_edt(coarse_brain, sampling=coarse_mm)
     to_ventricle = ndimage.distance_transform_edt(~ventricle, sampling=coarse_mm)
     return Anatomy(
@@ -185,7 +202,7 @@ def _towards_ventricles(
     labels: Int16Array, position: npt.NDArray[np.float64], amount_mm: float
 ) -> npt.NDArray[np.float64]:
     """Displacement that makes tissue near the ventricles show what lies closer to them."""
-    coarse = np.isin(labels[::2, ::2, ::2], LATERAL_VENTRICLE_LABELS)
+    coarse = labels_in(labels[::2, ::2, ::2], LATERAL_VENTRICLE_LABELS)
     distance = ndimage.distance_transform_edt(~coarse, sampling=2.0)
     inside = ndimage.distance_transform_edt(coarse, sampling=2.0)
     signed = ndimage.gaussian_filter(distance - inside, 1.5)
@@ -196,11 +213,16 @@ def _towards_ventricles(
     return np.asarray(-amount_mm * weight[:, None] * np.stack(shift, axis=1))
 
 
-def _sample_labels(labels: Int16Array, position: torch.Tensor) -> Int16Array:
-    """Nearest labels at 4x the resolution of ``position`` (1, 3, x, y, z), in slabs along x."""
+def _sample_labels(
+    labels: Int16Array, extent_mm: tuple[int, ...], position: torch.Tensor
+) -> Int16Array:
+    """Nearest labels at 4x the resolution of ``position`` (1, 3, x, y, z), in slabs along x.
+
+    ``labels`` cover ``extent_mm`` (voxels of the 1 mm map, which positions are given in).
+    """
     shape = [4 * int(n) for n in position.shape[2:]]
     source = torch.as_tensor(np.ascontiguousarray(labels), dtype=torch.float32)[None, None]
-    size = torch.tensor(labels.shape, dtype=torch.float32)
+    size = torch.tensor(extent_mm, dtype=torch.float32)
     result = np.empty(shape, dtype=np.int16)
     # align_corners would stretch the field; interpolate places coarse centers between fine ones
     for start in range(0, position.shape[2], 8):

@@ -13,6 +13,7 @@ from CMBDetectorLib.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from training.simulation.acquisition import Acquisition
+    from training.simulation.counts import LesionCounts
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,11 +23,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--heads", default="", help="numbers in the file names, e.g. 01,02 or 1-12")
     parser.add_argument("--repeats", type=int, default=1, help="deformed versions of each head")
     parser.add_argument("--scans", type=int, default=2, help="scans of each version")
-    parser.add_argument("--lesions", default="12-26", help="fewest-most lesions a scan")
+    parser.add_argument("--lesions", default="12-26", help="fewest-most lesions a scan, or real")
     parser.add_argument("--fine-mm", type=float, default=0.5, help="grid the physics runs on, mm")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--protocol", type=Path, help="one protocol for all scans (JSON); drawn at random without"
+    )
+    parser.add_argument(
+        "--maps",
+        choices=("training", "all"),
+        default="training",
+        help="all: also magnitude, SWI, phase and anatomy of every scan",
     )
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
     parser.add_argument(
@@ -41,23 +48,20 @@ def run(args: argparse.Namespace) -> int:
     from training.cases import write_case
     from training.simulation.anatomy import load_label_map
     from training.simulation.head import simulate_head
+    from training.simulation.refinement import refine_labels
 
-    jobs = [
-        (repeat, head, path)
-        for repeat in range(args.repeats)
-        for head, path in find_label_maps(args.label_maps, args.heads)
-    ]
-    lesions = parse_range(args.lesions)
+    jobs = _jobs(args)
+    lesions = parse_counts(args.lesions)
     protocol = read_protocol(args.protocol) if args.protocol else None
     started_s, done, total = time.monotonic(), 0, len(jobs) * args.scans
-    for repeat, head, path in jobs:
-        seed = args.seed + 1000 * repeat + int(head)
-        finished = list(args.output.glob(f"head{head}_{seed:06d}_*"))
-        if args.skip_existing and len(finished) >= args.scans:
-            total -= args.scans
-            continue
+    source, refined, loaded = None, None, ""
+    for head, path, seed in jobs:
+        if head != loaded:
+            source, loaded = load_label_map(path), head
+            refined = refine_labels(source.array, torch.device(args.device))
+        assert source is not None
         cases = simulate_head(
-            load_label_map(path),
+            source,
             head,
             seed=seed,
             scans=args.scans,
@@ -65,6 +69,8 @@ def run(args: argparse.Namespace) -> int:
             fine_mm=args.fine_mm,
             device=torch.device(args.device),
             protocol=protocol,
+            maps=args.maps,
+            refined=refined,
         )
         for case in cases:
             write_case(args.output, case)
@@ -76,6 +82,18 @@ def run(args: argparse.Namespace) -> int:
                 flush=True,
             )
     return 0
+
+
+def _jobs(args: argparse.Namespace) -> list[tuple[str, Path, int]]:
+    """Head, label map and seed of each version to make; a head's versions follow each other."""
+    jobs = []
+    for head, path in find_label_maps(args.label_maps, args.heads):
+        for repeat in range(args.repeats):
+            seed = args.seed + 1000 * repeat + int(head)
+            finished = list(args.output.glob(f"head{head}_{seed:06d}_*"))
+            if not (args.skip_existing and len(finished) >= args.scans):
+                jobs.append((head, path, seed))
+    return jobs
 
 
 def read_protocol(path: Path) -> Acquisition:
@@ -124,6 +142,11 @@ def parse_heads(text: str) -> list[str]:
         low, high = parse_range(part)
         heads += [f"{number:02d}" for number in range(low, high + 1)]
     return heads
+
+
+def parse_counts(text: str) -> LesionCounts:
+    """``"12-26"`` to (12, 26); ``"real"`` as it is."""
+    return "real" if text == "real" else parse_range(text)
 
 
 def parse_range(text: str) -> tuple[int, int]:

@@ -11,14 +11,17 @@ import torch
 from training.simulation.acquisition import (
     Acquisition,
     Sampling,
+    along,
     complex_signal,
     downsample,
+    shares,
     spoiled_gre_weight,
 )
+from training.simulation.distortion import distorted
 from training.simulation.lesions import Lesion, lesion_patch
 from training.simulation.subject import Subject, amplitude
 
-SLAB = 48
+SLAB = 16
 NEAR_MM = 14.0
 
 
@@ -49,12 +52,15 @@ def scan_pair(
         patch = lesion_patch(lesion, tuple(subject.field_ppm.shape), fine_mm, b0)
         window = patch.window
         field, r2_star = subject.field_ppm[window], subject.r2_star_per_s[window]
-        level = amplitude(subject, weight, window)
-        before = complex_signal(level, r2_star, field, protocol)
+        level = _level(subject, weight, window, protocol)
+        before = distorted(
+            complex_signal(level, r2_star, field, protocol), field, protocol, fine_mm
+        )
         saved.append((window, field.clone(), r2_star.clone()))
         field += patch.field_ppm
         r2_star += lesion.r2_star_per_s * patch.fraction
         after = complex_signal(level * (1 - 0.5 * patch.fraction), r2_star, field, protocol)
+        after = distorted(after, field, protocol, fine_mm)
         _add_near(with_lesions, after - before, window, sampling, lesion)
     for window, field, r2_star in reversed(saved):
         subject.field_ppm[window] = field
@@ -62,39 +68,55 @@ def scan_pair(
     return ScanPair(without, with_lesions)
 
 
-def vein_map(subject: Subject, sampling: Sampling) -> npt.NDArray[np.uint8]:
-    """Mimics on the scan's grid: 1 vein, 2 calcification, by share of the voxel."""
-    veins = downsample(subject.vein_fraction, sampling.x, sampling.y, sampling.z)
-    stones = downsample(subject.calcification_fraction, sampling.x, sampling.y, sampling.z)
-    result = (veins > 0.15).to(torch.uint8)
-    result[stones > 0.15] = 2
-    return result.cpu().numpy()
+def mimic_map(subject: Subject, sampling: Sampling) -> npt.NDArray[np.uint8]:
+    """What is no microbleed: 1 vessel, 2 calcification, by share of the scan's voxel."""
+    vessels = subject.vein_fraction + subject.artery_fraction + subject.void_fraction
+    result = (shares(vessels, sampling) > 0.15).to(torch.uint8)
+    result[shares(subject.mimic_fraction, sampling) > 0.15] = 2
+    return np.asarray(result.cpu().numpy())
 
 
 def _scan_head(
     subject: Subject, weight: torch.Tensor, protocol: Acquisition, sampling: Sampling
 ) -> torch.Tensor:
-    """The head without lesions, slab by slab so that memory stays bounded."""
-    result = torch.zeros(sampling.shape, dtype=torch.complex64, device=subject.field_ppm.device)
-    n = subject.field_ppm.shape[2]
-    everything = slice(None)
+    """The head without lesions, slab by slab along the phase axis so that memory stays bounded."""
+    shape = list(subject.field_ppm.shape)
+    fine_mm = subject.anatomy.geometry.spacing_mm[0]
+    phase_axis, readout_axis = protocol.phase_axis, 1 - protocol.phase_axis
+    matrices = (sampling.x, sampling.y)
+    n = shape[phase_axis]
+    shape[readout_axis], shape[2] = len(matrices[readout_axis]), len(sampling.z)
+    lines = torch.empty(shape, dtype=torch.complex64, device=subject.field_ppm.device)
     for start in range(0, n, SLAB):
         stop = min(start + SLAB, n)
         low, high = max(0, start - 1), min(n, stop + 1)
-        window = (everything, everything, slice(low, high))
-        level = amplitude(subject, weight, window)
-        signal = complex_signal(
-            level, subject.r2_star_per_s[window], subject.field_ppm[window], protocol
-        )
-        inner = signal[:, :, start - low : start - low + stop - start]
-        touched = sampling.z[:, start:stop].abs().amax(dim=1).nonzero()[:, 0]
-        if len(touched) == 0:
-            continue
-        first, last = int(touched[0]), int(touched[-1]) + 1
-        result[:, :, first:last] += downsample(
-            inner, sampling.x, sampling.y, sampling.z[first:last, start:stop]
-        )
-    return result
+        window = [slice(None)] * 3
+        window[phase_axis] = slice(low, high)
+        at = (window[0], window[1], window[2])
+        field = subject.field_ppm[at]
+        level = _level(subject, weight, at, protocol)
+        signal = complex_signal(level, subject.r2_star_per_s[at], field, protocol)
+        inner = (phase_axis, start - low, stop - start)
+        signal = distorted(signal.narrow(*inner), field.narrow(*inner), protocol, fine_mm)
+        measured = along(along(signal, sampling.z, 2), matrices[readout_axis], readout_axis)
+        lines.narrow(phase_axis, start, stop - start).copy_(measured)
+    return along(lines, matrices[phase_axis], phase_axis)
+
+
+def _level(
+    subject: Subject,
+    weight: torch.Tensor,
+    window: tuple[slice, slice, slice],
+    protocol: Acquisition,
+) -> torch.Tensor:
+    """Signal amplitude as the protocol treats flow and fat."""
+    return amplitude(
+        subject,
+        weight,
+        window,
+        artery_signal=protocol.artery_signal,
+        fat_signal=protocol.fat_signal,
+    )
 
 
 def _add_near(

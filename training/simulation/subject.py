@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as nnf
-from scipy import ndimage
 
 from training.simulation import tissue
 from training.simulation.anatomy import Anatomy
+from training.simulation.bleeds import draw_other_bleeds
+from training.simulation.calcifications import draw_calcifications
+from training.simulation.deposits import add_deposits
 from training.simulation.field import dipole_field_ppm
-from training.simulation.objects import draw_calcifications, draw_iron_nuclei
+from training.simulation.iron import draw_iron
+from training.simulation.texture import draw_texture, patchy_iron
 from training.simulation.tissue import TissueTable, draw_tissue_table
 from training.simulation.vessels import (
+    Tube,
+    draw_arteries,
+    draw_choroid,
+    draw_membranes,
     draw_perforators,
     draw_perivascular_spaces,
     draw_veins,
@@ -23,14 +31,23 @@ from training.simulation.vessels import (
 )
 
 FIELD_PADDING_MM = 24.0
-VEIN_R2_STAR_PER_S, CALCIFICATION_R2_STAR_PER_S = 45.0, 90.0
+STRONG_CHI_PPM = 1.0
+"""Air and bone: their field is computed on a coarser grid, with what lies beyond its edge."""
+VEIN_R2_STAR_PER_S, ARTERY_R2_STAR_PER_S = 45.0, 12.0
+FLUID_R2_STAR_PER_S, MEMBRANE_R2_STAR_PER_S = 3.0, 60.0
+VEIN_CHI_PPM = (0.25, 0.5)
+"""Of blood with 50 to 75 % oxygen saturation at normal hematocrit (Weisskoff & Kiihne 1992)."""
+CHOROID_SIGNAL = 0.6
+"""Of the plexus at echo time 0, as a share of fluid's."""
+MEMBRANE_SIGNAL = 0.35
+"""Of dura at echo time 0, as a share of white matter's: T2 is short, proton density low."""
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A head's maps, all (x, y, z) on ``anatomy.geometry`` unless said otherwise.
+    """A head's maps, all (x, y, z) on ``anatomy.geometry``.
 
-    ``texture`` is a factor of the amplitude (half precision: it varies by a few percent).
+    Fractions are shares of the voxel, 0 to 1. ``texture`` is a factor of the amplitude.
     """
 
     anatomy: Anatomy
@@ -41,8 +58,15 @@ class Subject:
     vein_fraction: torch.Tensor
     void_fraction: torch.Tensor
     fluid_fraction: torch.Tensor
-    calcification_fraction: torch.Tensor
+    mimic_fraction: torch.Tensor
     texture: torch.Tensor
+    choroid_fraction: torch.Tensor
+    artery_fraction: torch.Tensor
+    membrane_fraction: torch.Tensor
+
+
+SUBJECT_MAPS = tuple(field.name for field in fields(Subject) if field.type == "torch.Tensor")
+"""Names of a subject's maps on the fine grid."""
 
 
 def make_subject(anatomy: Anatomy, rng: np.random.Generator, device: torch.device) -> Subject:
@@ -52,51 +76,102 @@ def make_subject(anatomy: Anatomy, rng: np.random.Generator, device: torch.devic
     tissues = draw_tissue_table(rng, device)
     labels = torch.as_tensor(anatomy.labels, device=device).long()
 
-    veins = torch.as_tensor(rasterize(draw_veins(anatomy, rng), shape, spacing_mm))
-    voids = torch.as_tensor(rasterize(draw_perforators(anatomy, rng), shape, spacing_mm))
-    fluid = torch.as_tensor(rasterize(draw_perivascular_spaces(anatomy, rng), shape, spacing_mm))
-    stones = torch.as_tensor(rasterize(draw_calcifications(anatomy, rng), shape, spacing_mm))
-    veins, voids, fluid, stones = (m.to(device) for m in (veins, voids, fluid, stones))
+    def fraction(tubes: Iterable[Tube]) -> torch.Tensor:
+        return torch.as_tensor(rasterize(tubes, shape, spacing_mm), device=device)
+
+    veins, arteries = fraction(draw_veins(anatomy, rng)), fraction(draw_arteries(anatomy, rng))
+    voids, fluid = (
+        fraction(draw_perforators(anatomy, rng)),
+        fraction(draw_perivascular_spaces(anatomy, rng)),
+    )
+    choroid = fraction(draw_choroid(anatomy, rng))
+    membranes = torch.as_tensor(draw_membranes(anatomy, rng), device=device)
 
     r2_star = _blur(tissues.r2_star_per_s[labels])
     chi = tissues.chi_ppm[labels]
-    air_free_chi = torch.where(chi.abs() < 1.0, chi, torch.zeros_like(chi))
-    nuclei_chi, nuclei_r2_star = draw_iron_nuclei(anatomy, rng)
-    r2_star += nuclei_r2_star.to(device)
-    r2_star = torch.lerp(r2_star, torch.full_like(r2_star, VEIN_R2_STAR_PER_S), veins)
-    r2_star = torch.lerp(r2_star, torch.full_like(r2_star, 3.0), fluid)
-    r2_star += CALCIFICATION_R2_STAR_PER_S * stones
+    del labels
+    patchy_iron(anatomy, r2_star, rng)
+    for part, rate in (
+        (veins, VEIN_R2_STAR_PER_S),
+        (arteries, ARTERY_R2_STAR_PER_S),
+        (fluid, FLUID_R2_STAR_PER_S),
+        (membranes, MEMBRANE_R2_STAR_PER_S),
+    ):
+        r2_star.lerp_(torch.full_like(r2_star, rate), part)
 
     b0 = np.array([rng.normal(0, 0.1), rng.normal(0, 0.2), 1.0])
     b0 /= np.linalg.norm(b0)
-    vein_chi = float(rng.uniform(0.25, 0.5))
-    stone_chi = -float(rng.uniform(0.4, 1.5))
-    fine_chi = air_free_chi + vein_chi * veins + stone_chi * stones + nuclei_chi.to(device)
+    strong = chi.abs() >= STRONG_CHI_PPM
+    fine_chi = chi.masked_fill(strong, 0.0)
+    fine_chi.add_(veins, alpha=float(rng.uniform(*VEIN_CHI_PPM)))
+    texture = draw_texture(anatomy, rng, device)
+    mimics = torch.zeros(shape, dtype=torch.half, device=device)
+    deposits = [
+        *draw_iron(anatomy, rng),
+        *draw_calcifications(anatomy, rng),
+        *draw_other_bleeds(anatomy, rng),
+    ]
+    add_deposits(deposits, fine_chi, r2_star, texture, mimics)
     field = dipole_field_ppm(fine_chi, (spacing_mm,) * 3, b0)
-    del fine_chi, air_free_chi
-    field += _coarse_field(torch.where(chi.abs() < 1.0, torch.zeros_like(chi), chi), spacing_mm, b0)
-    field = _shim(field, torch.as_tensor(anatomy.brain, device=device))
-    coarse_texture = torch.as_tensor(_texture(anatomy, rng), device=device)[None, None]
-    texture = nnf.interpolate(coarse_texture, scale_factor=4, mode="trilinear")[0, 0].half()
-    return Subject(anatomy, tissues, b0, field, r2_star, veins, voids, fluid, stones, texture)
+    del fine_chi
+    field += _coarse_field(chi.masked_fill(~strong, 0.0), spacing_mm, b0)
+    del chi, strong
+    return Subject(
+        anatomy,
+        tissues,
+        b0,
+        _shim(field, torch.as_tensor(anatomy.brain, device=device)),
+        r2_star,
+        veins.half(),
+        voids.half(),
+        fluid.half(),
+        mimics,
+        texture,
+        choroid.half(),
+        arteries.half(),
+        membranes.half(),
+    )
 
 
 def amplitude(
-    subject: Subject, weight: torch.Tensor, window: tuple[slice, slice, slice]
+    subject: Subject,
+    weight: torch.Tensor,
+    window: tuple[slice, slice, slice],
+    *,
+    artery_signal: float = 0.0,
+    fat_signal: float = 1.0,
 ) -> torch.Tensor:
     """Signal amplitude at echo time 0 in a window of the fine grid.
 
-    ``weight`` is the T1 weighting of each label value, shape (LABEL_LIMIT,).
+    Parameters
+    ----------
+    weight
+        T1 weighting of each label value, shape (LABEL_LIMIT,).
+    artery_signal
+        Signal of flowing arterial blood as a share of that of white matter: 0 a flow void, above
+        1 bright inflow.
+    fat_signal
+        Factor of scalp and marrow: 0 where fat is suppressed.
     """
     table = subject.tissues.proton_density * weight
+    white, fluid = table[tissue.WHITE_MATTER_LABELS[0]], table[tissue.CSF_LABELS[0]]
+    table = table.index_fill(
+        0, torch.tensor(tissue.ARTERY_LABELS, device=table.device), float(white * artery_signal)
+    )
+    fat = torch.tensor(tissue.FAT_LABELS, device=table.device)
+    table[fat] = table[fat] * fat_signal
     labels = torch.as_tensor(subject.anatomy.labels[window], device=table.device).long()
     value = _blur(table[labels])
     value *= subject.texture[window]
-    fluid_value = table[tissue.CSF_LABELS[0]]
-    value = torch.lerp(value, fluid_value.expand_as(value), subject.fluid_fraction[window])
-    value = torch.lerp(value, 0.8 * table[16].expand_as(value), subject.vein_fraction[window])
-    value = value * (1 - 0.9 * subject.void_fraction[window])
-    return value * (1 - 0.6 * subject.calcification_fraction[window])
+    for fraction, level in (
+        (subject.fluid_fraction, fluid),
+        (subject.choroid_fraction, CHOROID_SIGNAL * fluid),
+        (subject.membrane_fraction, MEMBRANE_SIGNAL * white),
+        (subject.vein_fraction, 0.8 * white),
+        (subject.artery_fraction, artery_signal * white),
+    ):
+        value = torch.lerp(value, level.expand_as(value), fraction[window].float())
+    return value * (1 - 0.9 * subject.void_fraction[window].float())
 
 
 def _blur(values: torch.Tensor) -> torch.Tensor:
@@ -136,18 +211,3 @@ def _shim(field: torch.Tensor, brain: torch.Tensor) -> torch.Tensor:
         ramp = torch.arange(field.shape[axis], device=field.device, dtype=field.dtype)
         shimmed -= (solution[axis] * ramp).view(shape)
     return shimmed
-
-
-def _texture(anatomy: Anatomy, rng: np.random.Generator) -> npt.NDArray[np.float32]:
-    """Amplitude variation: fine and broad noise, and white-matter lesions near the ventricles."""
-    shape = anatomy.depth_in_brain_mm.shape
-    fine = rng.normal(0, 1, shape)
-    broad = ndimage.gaussian_filter(rng.normal(0, 1, shape), 4.0)
-    factor = 1 + rng.uniform(0.005, 0.02) * fine + rng.uniform(0.0, 0.03) * broad / broad.std()
-    white = np.isin(anatomy.labels[1::4, 1::4, 1::4], tissue.WHITE_MATTER_LABELS)
-    blobs = ndimage.gaussian_filter(rng.normal(0, 1, shape), rng.uniform(0.9, 1.8))
-    blobs /= blobs.std()
-    closeness = np.exp(-anatomy.distance_to_ventricle_mm / rng.uniform(4, 12))
-    lesion = white & (blobs + 2.5 * closeness > rng.uniform(2.6, 4.5))
-    soft = ndimage.gaussian_filter(lesion.astype(np.float32), 0.6)
-    return np.asarray(factor * (1 + rng.uniform(0.08, 0.35) * soft), dtype=np.float32)

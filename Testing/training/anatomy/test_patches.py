@@ -85,7 +85,7 @@ def test_a_structure_lies_in_the_atlas_where_its_head_has_it(
 ) -> None:
     """Patches are bent by some millimeters and voxels have a size; on the average they agree."""
     if spacing_mm != 3.0:
-        patches = [draw(aligned_head, number, spacing_mm) for number in range(N_PATCHES // 2)]
+        patches = [draw(aligned_head, number, spacing_mm) for number in range(N_PATCHES)]
     labels = aligned_head.head.subject().anatomy.labels
     handedness = set()
     for number, side, label in ((PUTAMEN, 0, 12), (PUTAMEN, 1, 51), (BRAINSTEM, -1, 16)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import nibabel as nib
@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from CMBDetectorLib.errors import InputError, UsageError
-from training.cases import Case, read_case
+from training.cases import Case, read_case, write_case
 from training.simulation.acquisition import draw_acquisition
 from training.simulation.anatomy import brain_labels, load_label_map
 from training.simulation.command import (
@@ -74,6 +74,51 @@ def test_same_seed_same_case_other_seed_other_case(head_file: Path, case: Case) 
     assert np.array_equal(again.truth.array, case.truth.array)
     centers = [[lesion["center_ras_mm"] for lesion in c.lesions] for c in (case, again, other)]
     assert centers[0] == centers[1] != centers[2]
+
+
+def test_all_maps_are_written_on_request_and_read_back(head_file: Path, tmp_path: Path) -> None:
+    protocol = replace(
+        draw_acquisition(np.random.default_rng(4)),
+        sequence="SWI",
+        dimensionality="3D",
+        slice_thickness_mm=2.4,
+        slice_spacing_mm=2.4,
+        mip_mm=7.2,
+        mip_overlapping=False,
+        phase_sign=-1,
+    )
+    [case] = simulate_head(
+        load_label_map(head_file),
+        "07",
+        seed=3,
+        scans=1,
+        lesions=(4, 4),
+        fine_mm=FINE_MM,
+        protocol=protocol,
+        maps="all",
+    )
+    assert case.image.geometry.spacing_mm[2] == pytest.approx(7.2)
+    folder = write_case(tmp_path, case)
+    assert read_case(folder).extra == {}
+    read = read_case(folder, with_extra=True)
+    assert set(read.extra) == {"magnitude", "swi", "phase", "anatomy"}
+    np.testing.assert_array_equal(read.extra["swi"].array, case.image.array)
+    brain = case.brain_mask.array > 0
+    magnitude, phase = read.extra["magnitude"].array, read.extra["phase"].array
+    assert (read.extra["swi"].array[brain].mean()) < magnitude[brain].mean()
+    assert phase.dtype == np.float32
+    assert np.abs(phase).max() <= np.pi + 1e-3
+    np.testing.assert_allclose(phase, case.extra["phase"].array, atol=1e-4)
+    assert brain_labels(read.extra["anatomy"].array)[brain].mean() > 0.8
+
+
+def test_unknown_maps_are_refused(head_file: Path) -> None:
+    with pytest.raises(InputError, match="training, all"):
+        next(
+            simulate_head(
+                load_label_map(head_file), "07", seed=1, scans=1, lesions=(0, 0), maps="some"
+            )
+        )
 
 
 def test_a_head_without_lesions_has_an_empty_truth(head_file: Path) -> None:

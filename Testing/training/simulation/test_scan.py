@@ -13,11 +13,11 @@ from training.simulation.acquisition import (
     complex_signal,
     downsample,
     make_sampling,
-    soft_box,
-    windowed_sinc,
+    shares,
 )
-from training.simulation.image import contrast_image, truth_from_difference
+from training.simulation.image import contrast_image
 from training.simulation.lesions import Lesion, lesion_patch
+from training.simulation.truth import truth_from_difference
 
 FINE_MM = 0.5
 SHAPE = (64, 64, 64)
@@ -84,13 +84,6 @@ def test_blooming_exceeds_the_core() -> None:
     assert facts["diameter_mm"] > 2 * LESION.sphere_radii_mm[0]
 
 
-@pytest.mark.parametrize("width_mm", [0.7, 1.0, 3.0])
-def test_point_spreads_have_unit_area(width_mm: float) -> None:
-    distance = np.arange(-40, 40, 0.01)
-    assert soft_box(distance, width_mm).sum() * 0.01 == pytest.approx(1.0, abs=0.01)
-    assert windowed_sinc(distance, width_mm).sum() * 0.01 == pytest.approx(1.0, abs=0.02)
-
-
 def test_sampling_places_voxels_in_space() -> None:
     rng = np.random.default_rng(1)
     sampling = make_sampling(PROTOCOL, SHAPE, FINE_MM, rng, torch.device("cpu"))
@@ -100,3 +93,60 @@ def test_sampling_places_voxels_in_space() -> None:
     brightest = np.array(np.unravel_index(int(image.argmax()), image.shape))
     place_mm = brightest * sampling.spacing_mm + sampling.first_center_mm
     assert np.abs(place_mm - np.array([20, 30, 40]) * FINE_MM).max() <= 0.51 * 1.0
+
+
+@pytest.mark.parametrize("dimensionality", ["2D", "3D"])
+def test_sampling_keeps_a_uniform_signal(dimensionality: str) -> None:
+    protocol = replace(
+        PROTOCOL, dimensionality=dimensionality, partial_fourier=0.7, slice_thickness_mm=2.0
+    )
+    sampling = make_sampling(
+        protocol, SHAPE, FINE_MM, np.random.default_rng(1), torch.device("cpu")
+    )
+    uniform = torch.full(SHAPE, 3.0)
+    image = downsample(uniform, sampling.x, sampling.y, sampling.z)
+    assert image.is_complex()
+    torch.testing.assert_close(
+        image[:, :, 3:-3], torch.full_like(image[:, :, 3:-3], 3.0), atol=0.02, rtol=0
+    )
+
+
+def test_shares_are_what_fills_a_voxel() -> None:
+    protocol = replace(PROTOCOL, in_plane_mm=1.0, acquired_in_plane_mm=1.0, partial_fourier=0.7)
+    shape = (61, 64, 40)
+    sampling = make_sampling(
+        protocol, shape, FINE_MM, np.random.default_rng(1), torch.device("cpu")
+    )
+    half = torch.zeros(shape, dtype=torch.float16)
+    half[:30] = 0.5
+    share = shares(half, sampling)
+    assert share.dtype == torch.float32
+    assert share.shape == sampling.shape
+    torch.testing.assert_close(share[4:11], torch.full_like(share[4:11], 0.5), atol=0.06, rtol=0)
+    assert float(share[19:-4].abs().max()) < 0.06
+
+
+def test_thinned_slices_lie_where_they_were() -> None:
+    sampling = make_sampling(
+        PROTOCOL, SHAPE, FINE_MM, np.random.default_rng(1), torch.device("cpu")
+    )
+    kept = slice(2, 30, 4)
+    thin = sampling.thinned(kept)
+    places = sampling.first_center_mm[2] + np.arange(sampling.shape[2]) * sampling.spacing_mm[2]
+    few = thin.first_center_mm[2] + np.arange(thin.shape[2]) * thin.spacing_mm[2]
+    np.testing.assert_allclose(few, places[kept])
+
+
+def test_coarser_lines_and_zero_filling_give_the_same_grid() -> None:
+    rng = np.random.default_rng(1)
+    protocol = replace(
+        PROTOCOL, acquired_phase_mm=1.6, phase_axis=0, acquired_in_plane_mm=0.8, in_plane_mm=0.4
+    )
+    sampling = make_sampling(protocol, SHAPE, FINE_MM, rng, torch.device("cpu"))
+    assert sampling.shape[:2] == (80, 80)
+    point = torch.zeros(SHAPE)
+    point[32, 32, 32] = 1.0
+    image = downsample(point, sampling.x, sampling.y, sampling.z)
+    plane = image[:, :, int(image.amax(dim=(0, 1)).argmax())]
+    widths = [int((plane.amax(dim=d) > plane.max() / 2).sum()) for d in (1, 0)]
+    assert widths[0] == pytest.approx(2 * widths[1], abs=1)
