@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from CMBDetectorLib.errors import InputError, OutputError, UsageError
 
 CHECKPOINT_NAME = "checkpoint.safetensors"
+BEST_NAME = "best.safetensors"
 _STATE_KEY = "state"
 
 
@@ -34,15 +35,23 @@ class TrainingState:
     elapsed_s: float = 0.0
 
 
-def save_checkpoint(folder: Path, state: TrainingState, facts: dict[str, Any]) -> None:
+def save_checkpoint(
+    folder: Path,
+    state: TrainingState,
+    facts: dict[str, Any],
+    *,
+    more: Mapping[str, Tensor] | None = None,
+) -> None:
     """Write ``checkpoint.safetensors``; ``facts`` (plain JSON) and the counters go to its header.
+
+    ``more`` are tensors that :func:`load_checkpoint` gives back.
 
     Raises
     ------
     OutputError
         If it cannot be written; an earlier checkpoint is then still there.
     """
-    tensors: dict[str, Tensor] = {}
+    tensors = {f"more.{name}": tensor for name, tensor in (more or {}).items()}
     for prefix, network in (("network", state.network), ("average", state.average)):
         for name, tensor in network.state_dict().items():
             tensors[f"{prefix}.{name}"] = tensor
@@ -77,15 +86,31 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str,
         ) from error
 
 
-def load_checkpoint(folder: Path, state: TrainingState) -> None:
+def save_best(folder: Path, average: nn.Module, facts: dict[str, Any]) -> None:
+    """Write ``best.safetensors``: the averaged weights and ``facts`` (plain JSON).
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written; an earlier one is then still there.
+    """
+    write_tensors(folder / BEST_NAME, average.state_dict(), {_STATE_KEY: json.dumps(facts)})
+
+
+def load_checkpoint(folder: Path, state: TrainingState) -> dict[str, Tensor]:
     """Put the state in ``folder`` into ``state``, whose networks and optimizer exist already.
+
+    Returns
+    -------
+    dict
+        The tensors that were stored as ``more``.
 
     Raises
     ------
     InputError
         If the checkpoint is missing, damaged, or of another network.
     """
-    tensors = _read_tensors(folder)
+    tensors = read_tensors(folder / CHECKPOINT_NAME)
     facts = read_facts(folder)
     _load_network(state.network, tensors, "network", folder)
     _load_network(state.average, tensors, "average", folder)
@@ -99,22 +124,42 @@ def load_checkpoint(folder: Path, state: TrainingState) -> None:
     state.optimizer.load_state_dict({"state": moments, "param_groups": plain["param_groups"]})
     state.step = int(facts["step"])
     state.elapsed_s = float(facts["elapsed_s"])
+    return {key[5:]: tensor for key, tensor in tensors.items() if key.startswith("more.")}
 
 
 def load_average(folder: Path, network: nn.Module) -> None:
-    """Put the averaged weights of a member's output folder into a network.
+    """Put the last averaged weights of a training's folder into a network.
 
     Raises
     ------
     InputError
         If the checkpoint is missing, damaged, or of another network.
     """
-    _load_network(network, _read_tensors(folder), "average", folder)
+    _load_network(network, read_tensors(folder / CHECKPOINT_NAME), "average", folder)
 
 
-def read_facts(folder: Path) -> dict[str, Any]:
+def load_best(folder: Path, network: nn.Module) -> dict[str, Any]:
+    """Put the best averaged weights into a network; the facts stored with them.
+
+    Those of the checkpoint, the last ones, where there has been no validation.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, damaged, or of another network.
+    """
+    path = folder / BEST_NAME
+    if not path.exists():
+        load_average(folder, network)
+        return read_facts(folder)
+    tensors = {f"average.{name}": tensor for name, tensor in read_tensors(path).items()}
+    _load_network(network, tensors, "average", folder)
+    return read_facts(folder, BEST_NAME)
+
+
+def read_facts(folder: Path, name: str = CHECKPOINT_NAME) -> dict[str, Any]:
     """The plain JSON that was stored with the checkpoint, with ``step`` and ``elapsed_s``."""
-    path = folder / CHECKPOINT_NAME
+    path = folder / name
     try:
         with safe_open(path, framework="pt") as file:
             facts = json.loads((file.metadata() or {})[_STATE_KEY])
@@ -131,8 +176,14 @@ def check_start(folder: Path, *, resume: bool) -> bool:
     return exists
 
 
-def _read_tensors(folder: Path) -> dict[str, Tensor]:
-    path = folder / CHECKPOINT_NAME
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file.
+
+    Raises
+    ------
+    InputError
+        If it is missing or damaged.
+    """
     try:
         return dict(safetensors.torch.load_file(path))
     except (OSError, SafetensorError) as error:

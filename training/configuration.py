@@ -1,238 +1,211 @@
-"""One JSON file describes a model from the grid it works on to the way it is trained."""
+"""One YAML file describes a model from the grid it works on to the way it is trained."""
 
 from __future__ import annotations
 
-import json
+import difflib
+import types
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, asdict, fields, is_dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from CMBDetectorLib.errors import UsageError
-from CMBDetectorLib.settings import (
-    GridSettings,
-    NormalizationSettings,
-    OperatingPoint,
-    PreprocessingSettings,
-    TilingSettings,
-    TrainingRange,
-)
+from training.settings import TrainingConfig
+from training.yaml_file import read_yaml_mapping
+
+BASE_KEY = "base"
+_PREFIX = "split:"
+_PLAIN_NAMES = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
 
 Settings = TypeVar("Settings")
 
 
-@dataclass(frozen=True)
-class DataSettings:
-    """Which simulated heads serve what, and what of a case is taught.
-
-    Parameters
-    ----------
-    training_heads, selection_heads, test_heads
-        Heads for learning, for choosing the operating point, and for the final figures.
-    folds
-        Per member of the ensemble, the training heads that it leaves out (its validation).
-    min_contrast_to_noise
-        Lesions fainter than this are neither taught nor counted as background: weight 0.
-    found_mask_share
-        Share of the cases prepared with the brain mask that the library finds by itself, as at
-        inference; the others take the case's own.
-    """
-
-    training_heads: tuple[str, ...]
-    selection_heads: tuple[str, ...]
-    test_heads: tuple[str, ...]
-    folds: tuple[tuple[str, ...], ...]
-    min_contrast_to_noise: float
-    found_mask_share: float
-
-
-@dataclass(frozen=True)
-class SamplingSettings:
-    """Where patches come from.
-
-    Parameters
-    ----------
-    patch_shape
-        Voxels of the model grid: in plane, in plane (equal), slices.
-    lesion_share, mimic_share
-        Share of patches that hold a lesion, and a mimic, near their centre; the others are
-        centred anywhere in the brain.
-    jitter
-        How far from the patch's centre the lesion may lie, as a share of half the patch.
-    """
-
-    patch_shape: tuple[int, int, int]
-    batch_size: int
-    lesion_share: float
-    mimic_share: float
-    jitter: float
-
-
-@dataclass(frozen=True)
-class AugmentationSettings:
-    """Mild changes of intensity, each drawn uniformly; heavy ones are known to hurt.
-
-    ``gain``, ``gamma``: ranges of the factor and of the exponent. ``bias``: largest coefficient of
-    the logarithmic bias field's polynomial of order 2. ``noise``: largest standard deviation.
-    ``blur_voxels``: largest in-plane standard deviation; ``blur_share``: how often.
-    """
-
-    gain: tuple[float, float]
-    gamma: tuple[float, float]
-    bias: float
-    noise: float
-    blur_voxels: float
-    blur_share: float
-
-
-@dataclass(frozen=True)
-class LossSettings:
-    """Weights of the sum of soft Dice and focal loss; channels are CMB and mimic."""
-
-    channel_weights: tuple[float, float]
-    dice_weight: float
-    focal_weight: float
-    focal_gamma: float
-    focal_alpha: float
-
-
-@dataclass(frozen=True)
-class OptimizationSettings:
-    """AdamW with linear warm-up and cosine decay over ``steps``.
-
-    ``validation_batches`` fixed batches are looked at every ``validation_interval`` steps and a
-    checkpoint is written every ``checkpoint_interval`` steps. ``init_from`` is a member's output
-    folder whose averaged weights to start from, relative to the working folder.
-    """
-
-    seed: int
-    steps: int
-    learning_rate: float
-    weight_decay: float
-    warm_up_share: float
-    gradient_norm: float
-    ema_decay: float
-    checkpoint_interval: int
-    validation_interval: int
-    validation_batches: int
-    init_from: str | None = None
-
-
-@dataclass(frozen=True)
-class TrainingConfig:
-    """Everything about a model but its weights.
-
-    ``network_def`` goes unchanged to the library's ``build_network`` and into the bundle, so that
-    there is one definition of the network.
-    """
-
-    name: str
-    version: str
-    description: str
-    preprocessing: PreprocessingSettings
-    tiling: TilingSettings
-    operating_point: OperatingPoint
-    training_range: TrainingRange
-    network_def: dict[str, Any]
-    probability_channel: int
-    data: DataSettings
-    sampling: SamplingSettings
-    augmentation: AugmentationSettings
-    loss: LossSettings
-    optimization: OptimizationSettings
-
-
-def read_json_object(path: Path) -> dict[str, Any]:
-    """The content of a configuration file.
-
-    Raises
-    ------
-    UsageError
-        If the file is unreadable, or holds something else.
-    """
-    try:
-        plain = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UsageError(f"cannot read the configuration {path}: {error}") from error
-    if not isinstance(plain, dict):
-        raise UsageError(f"the configuration {path} is not a JSON object")
-    return plain
-
-
 def read_config(path: Path) -> TrainingConfig:
     """Read and check a configuration.
+
+    A file may name another as its ``base``, relative to itself; it then says only what differs.
 
     Raises
     ------
     UsageError
         If the file is unreadable, a key is missing or unknown, or a value makes no sense.
     """
-    plain = read_json_object(path)
+    plain = read_plain_config(path)
     try:
-        config = parse_config(plain)
+        return parse_config(plain)
     except UsageError as error:
         raise UsageError(f"the configuration {path}: {error}") from error
-    return config
+
+
+def read_plain_config(path: Path) -> dict[str, Any]:
+    """The plain values of a configuration, those of its base included."""
+    chain: list[dict[str, Any]] = []
+    seen: list[Path] = []
+    following: Path | None = path
+    while following is not None:
+        if following.resolve() in seen:
+            raise UsageError(f"the configuration {path} is its own base; remove one 'base'")
+        seen.append(following.resolve())
+        plain = read_yaml_mapping(following)
+        base = plain.pop(BASE_KEY, None)
+        if base is not None and not isinstance(base, str):
+            raise UsageError(f"the configuration {following}: base is a file's name, got {base!r}")
+        chain.append(plain)
+        following = None if base is None else following.parent / base
+    merged = chain.pop()
+    while chain:
+        merged = _merged(merged, chain.pop())
+    return merged
 
 
 def parse_config(plain: Mapping[str, Any]) -> TrainingConfig:
-    """The configuration from its plain JSON form; raises UsageError as :func:`read_config`."""
-    sections = {
-        "tiling": TilingSettings,
-        "operating_point": OperatingPoint,
-        "training_range": TrainingRange,
-        "data": DataSettings,
-        "sampling": SamplingSettings,
-        "augmentation": AugmentationSettings,
-        "loss": LossSettings,
-        "optimization": OptimizationSettings,
-    }
-    values: dict[str, Any] = dict(plain)
-    preprocessing = values.get("preprocessing")
-    if isinstance(preprocessing, Mapping):
-        inner = dict(preprocessing)
-        for key, kind in (("grid", GridSettings), ("normalization", NormalizationSettings)):
-            if key in inner:
-                inner[key] = _from_plain(kind, inner[key], f"preprocessing.{key}")
-        values["preprocessing"] = _from_plain(PreprocessingSettings, inner, "preprocessing")
-    for key, section in sections.items():
-        if key in values:
-            values[key] = _from_plain(section, values[key], key)
-    network_def = values.get("network_def")
-    config = _from_plain(TrainingConfig, values, "the top level")
-    _check(config, network_def)
+    """The configuration from its plain form; raises UsageError as :func:`read_config`."""
+    config = settings_from_plain(TrainingConfig, plain, "the top level")
+    _check(config)
     return config
 
 
-def _from_plain(kind: type[Settings], plain: object, where: str) -> Settings:
-    """A settings dataclass from a JSON object, lists becoming tuples; every key must be known."""
+def plain_config(config: TrainingConfig) -> dict[str, Any]:
+    """The configuration as plain values, as YAML and JSON give them back."""
+    plain = _listed(asdict(config))
+    assert isinstance(plain, dict)
+    return plain
+
+
+def differences(config: TrainingConfig, plain: Mapping[str, Any]) -> list[str]:
+    """Keys, with dots, whose values are not those of a stored configuration."""
+    return _different(plain_config(config), plain, "")
+
+
+def settings_from_plain(kind: type[Settings], plain: object, where: str) -> Settings:
+    """A settings dataclass from plain values; every key is known, every value of its type.
+
+    Raises
+    ------
+    UsageError
+        Naming the key, and for an unknown one the nearest that is known.
+    """
     if not isinstance(plain, Mapping):
-        raise UsageError(f"{where} is not a JSON object")
-    unknown = sorted(set(plain) - {field.name for field in fields(kind)})  # type: ignore[arg-type]
+        raise UsageError(f"{where} holds {plain!r}, expected keys and values")
+    hints = get_type_hints(kind)
+    own = fields(kind)  # type: ignore[arg-type]
+    known = [field.name for field in own]
+    unknown = [str(key) for key in plain if key not in known]
     if unknown:
-        raise UsageError(f"{where} has unknown keys {', '.join(unknown)}; remove them")
-    try:
-        return kind(**{key: _tuples(value) for key, value in plain.items()})
-    except TypeError as error:
-        raise UsageError(f"{where}: {error}; add the missing keys") from error
+        raise UsageError(f"{where} has {_unknown(unknown, known)}")
+    missing = [field.name for field in own if field.default is MISSING and field.name not in plain]
+    if missing:
+        raise UsageError(f"{where} lacks {', '.join(missing)}; add what is missing")
+    inside = "" if where == "the top level" else f"{where}."
+    return kind(**{key: _value(hints[key], value, inside + key) for key, value in plain.items()})
 
 
-def _tuples(value: object) -> object:
-    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
+def _unknown(unknown: list[str], known: list[str]) -> str:
+    described = []
+    for key in unknown:
+        near = difflib.get_close_matches(key, known, 1, 0.5)
+        described.append(f"{key} (did you mean {near[0]}?)" if near else key)
+    keys = "an unknown key" if len(unknown) == 1 else "unknown keys"
+    return f"{keys} {', '.join(described)}; known are {', '.join(known)}"
 
 
-def _check(config: TrainingConfig, network_def: object) -> None:
-    if not isinstance(network_def, dict):
-        raise UsageError("network_def is not a JSON object")
-    data, sampling = config.data, config.sampling
-    overlap = set(data.training_heads) & (set(data.selection_heads) | set(data.test_heads))
-    overlap |= set(data.selection_heads) & set(data.test_heads)
+def _value(hint: Any, value: object, where: str) -> Any:  # noqa: PLR0911 (one line per kind)
+    """A value of a type that the settings use, lists becoming tuples."""
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin in (types.UnionType, Union):
+        if value is None and type(None) in inner:
+            return None
+        kinds = [one for one in inner if one is not type(None)]
+        wanted = [one for one in kinds if (get_origin(one) is tuple) == isinstance(value, list)]
+        return _value((wanted or kinds)[0], value, where)
+    if is_dataclass(hint):
+        return settings_from_plain(hint, value, where)  # type: ignore[arg-type]
+    if origin is Literal:
+        if value not in inner:
+            raise UsageError(f"{where} is {value!r}, expected one of {', '.join(map(str, inner))}")
+        return value
+    if origin is tuple:
+        if not isinstance(value, list | tuple):
+            raise UsageError(f"{where} is {value!r}, expected a list")
+        if inner[-1] is not Ellipsis and len(value) != len(inner):
+            raise UsageError(f"{where} has {len(value)} values, expected {len(inner)}")
+        kinds = [inner[0]] * len(value) if inner[-1] is Ellipsis else list(inner)
+        return tuple(_value(k, v, where) for k, v in zip(kinds, value, strict=True))
+    if origin is dict:
+        if not isinstance(value, Mapping):
+            raise UsageError(f"{where} is {value!r}, expected keys and values")
+        return dict(value)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if hint is float and is_number:
+        return float(value)  # type: ignore[arg-type]
+    if not isinstance(value, hint) or (hint is int and not is_number):
+        quotes = '; put it in quotes, as in "01"' if hint is str else ""
+        raise UsageError(f"{where} is {value!r}, expected {_PLAIN_NAMES[hint]}{quotes}")
+    return value
+
+
+def _merged(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in own.items():
+        both = isinstance(value, Mapping) and isinstance(base.get(key), Mapping)
+        # A network is one piece: keys of another architecture would make no sense in it.
+        merged[key] = _merged(base[key], value) if both and key != "network_def" else value
+    return merged
+
+
+def _listed(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {key: _listed(item) for key, item in value.items()}
+    return [_listed(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _different(one: object, other: object, where: str) -> list[str]:
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        keys = [*one, *(key for key in other if key not in one)]
+        found = []
+        for key in keys:
+            found += _different(one.get(key), other.get(key), f"{where}.{key}" if where else key)
+        return found
+    return [] if one == other else [where]
+
+
+def _check(config: TrainingConfig) -> None:
+    data, sampling, optimization = config.data, config.sampling, config.optimization
+    overlap = set(data.training) & (set(data.selection) | set(data.test))
+    overlap |= set(data.selection) & set(data.test)
     if overlap:
-        raise UsageError(f"heads {', '.join(sorted(overlap))} serve two purposes; separate them")
-    strangers = {head for fold in data.folds for head in fold} - set(data.training_heads)
-    if strangers:
-        raise UsageError(f"folds name heads {', '.join(sorted(strangers))} outside training_heads")
+        raise UsageError(
+            f"data: {', '.join(sorted(overlap))} serves two purposes; name it for one only"
+        )
+    if isinstance(data.folds, int):
+        if data.folds < 2:
+            raise UsageError(f"data.folds is {data.folds}, expected 2 or more, or lists, or []")
+    elif not any(pattern.startswith(_PREFIX) for pattern in data.training):
+        strangers = {
+            group
+            for fold in data.folds
+            for group in fold
+            if not any(fnmatchcase(group, pattern) for pattern in data.training)
+        }
+        if strangers:
+            raise UsageError(f"data.folds names {', '.join(sorted(strangers))} outside training")
     if sampling.patch_shape[0] != sampling.patch_shape[1]:
-        raise UsageError("sampling.patch_shape must be square in plane, for the transposition")
-    if sampling.lesion_share + sampling.mimic_share > 1:
-        raise UsageError("sampling.lesion_share and mimic_share add up to more than 1")
+        raise UsageError("sampling.patch_shape must be square in plane, for the quarter turns")
+    if sampling.lesion_share + sampling.mimic_share + sampling.hard_negative_share > 1 + 1e-9:
+        raise UsageError("the shares of sampling add up to more than 1; lower one of them")
+    for name, value in (
+        ("sampling.batch_size", sampling.batch_size),
+        ("optimization.epoch_steps", optimization.epoch_steps),
+        ("validation.interval_epochs", config.validation.interval_epochs),
+        ("validation.scans", config.validation.scans),
+        ("validation.patches", config.validation.patches),
+    ):
+        if value < 1:
+            raise UsageError(f"{name} is {value}, expected 1 or more")
+    for name, value in (
+        ("validation.patience", config.validation.patience),
+        ("validation.hard_negative_scans", config.validation.hard_negative_scans),
+    ):
+        if value < 0:
+            raise UsageError(f"{name} is {value}, expected 0 or more")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,15 @@ from CMBDetectorLib.errors import UsageError
 from CMBDetectorLib.models.bundle import ModelBundle, write_bundle
 from CMBDetectorLib.models.manifest import BundleManifest
 from CMBDetectorLib.models.networks import build_network
-from training.checkpoint import load_average, read_facts
-from training.configuration import TrainingConfig, read_config
+from training.case_sources import REAL, SIMULATED
+from training.checkpoint import BEST_NAME, load_average, load_best, read_facts
+from training.configuration import parse_config, plain_config, read_config
 from training.model_card import model_card
+from training.settings import TrainingConfig
 
 CHANNELS = ("cerebral microbleed", "mimic (vein, calcification)")
 LICENSE = "Apache-2.0"
+_SIMULATED_SOURCE = "Simulated T2*-weighted GRE and SWI heads"
 _LICENSE_FILE = Path(__file__).parents[1] / "LICENSE"
 _FIGURES = (
     "bundle",
@@ -40,7 +44,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--members", type=Path, nargs="+", required=True, help="output folders of train"
     )
-    parser.add_argument("--config", type=Path, required=True, help="training configuration (JSON)")
+    parser.add_argument(
+        "--config",
+        type=Path,
+        help="training configuration (YAML) with name, tiling and operating point; without it "
+        "that of the first member",
+    )
+    parser.add_argument(
+        "--weights",
+        choices=("best", "last"),
+        default="best",
+        help="of the best validation (default), or of the end of training",
+    )
     parser.add_argument(
         "--output", type=Path, required=True, help="the bundle's folder; its name becomes the id"
     )
@@ -54,7 +69,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Export as the arguments say; returns the exit code."""
-    config = read_config(args.config)
+    if args.config is not None:
+        config = read_config(args.config)
+    else:
+        config = parse_config(read_facts(args.members[0])["config"])
     point = config.operating_point
     if args.threshold is not None:
         point = replace(point, threshold=args.threshold)
@@ -65,6 +83,7 @@ def run(args: argparse.Namespace) -> int:
         args.members,
         args.output,
         metrics=read_metrics(args.metrics),
+        last=args.weights == "last",
         overwrite=args.overwrite,
     )
     size_mb = sum(path.stat().st_size for path in bundle.members) / 1e6
@@ -78,9 +97,10 @@ def export(
     output: Path,
     *,
     metrics: Mapping[str, Any],
+    last: bool = False,
     overwrite: bool = False,
 ) -> ModelBundle:
-    """Write the averaged weights of the members, stored as float16, as a bundle.
+    """Write the averaged weights of the members, kernels stored as float16, as a bundle.
 
     Parameters
     ----------
@@ -90,6 +110,8 @@ def export(
         The bundle's folder, whose name becomes the bundle's id.
     metrics
         As measured, by name of the file they were written to.
+    last
+        Take the weights of the end of training instead of those that validated best.
 
     Raises
     ------
@@ -100,7 +122,7 @@ def export(
     ModelError
         If the bundle cannot be written.
     """
-    facts = [read_facts(folder) for folder in members]
+    facts = [_facts_of(folder, last=last) for folder in members]
     for folder, fact in zip(members, facts, strict=True):
         _check_member(folder, fact, config)
     manifest = BundleManifest(
@@ -124,19 +146,28 @@ def export(
     return write_bundle(
         output,
         manifest,
-        [average_weights(build_network(config.network_def), folder) for folder in members],
+        [
+            average_weights(build_network(config.network_def), folder, last=last)
+            for folder in members
+        ],
         model_card=model_card(manifest),
         license_text=license_text(),
         overwrite=overwrite,
     )
 
 
-def average_weights(network: nn.Module, folder: Path) -> dict[str, npt.NDArray[Any]]:
+def average_weights(
+    network: nn.Module, folder: Path, *, last: bool = True
+) -> dict[str, npt.NDArray[Any]]:
     """The averaged weights in a training's output folder, by the names of the network's state.
 
-    ``network`` is of the kind that was trained; it takes the weights over.
+    ``network`` is of the kind that was trained; it takes the weights over. They are the last ones,
+    or those that validated best.
     """
-    load_average(folder, network)
+    if last:
+        load_average(folder, network)
+    else:
+        load_best(folder, network)
     return {
         name: np.asarray(tensor.detach().numpy()) for name, tensor in network.state_dict().items()
     }
@@ -183,7 +214,7 @@ def license_text() -> str:
 def _check_member(folder: Path, facts: Mapping[str, Any], config: TrainingConfig) -> None:
     """Refuse weights that would see other images, or sit in another network, than they learned."""
     for key in ("network_def", "preprocessing", "probability_channel"):
-        expected = json.loads(json.dumps(asdict(config)[key]))
+        expected = plain_config(config)[key]
         if facts["config"][key] != expected:
             raise UsageError(
                 f"{folder} was trained with another {key} than the configuration given; "
@@ -191,22 +222,52 @@ def _check_member(folder: Path, facts: Mapping[str, Any], config: TrainingConfig
             )
 
 
+def _facts_of(folder: Path, *, last: bool) -> dict[str, Any]:
+    """Those of the weights that are taken."""
+    if last or not (folder / BEST_NAME).exists():
+        return read_facts(folder)
+    return read_facts(folder, BEST_NAME)
+
+
 def _training_data(config: TrainingConfig, facts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    return {
-        "source": "Simulated T2*-weighted GRE and SWI heads; no patient's image was used",
-        "label_maps": "16 head label maps of the SynthSeg project, Apache-2.0",
-        "training_heads": list(config.data.training_heads),
-        "selection_heads": list(config.data.selection_heads),
-        "test_heads": list(config.data.test_heads),
+    sources: dict[str, int] = {}
+    for fact in facts:
+        for kind, number in fact.get("sources", {SIMULATED: fact["n_cases"]}).items():
+            sources[kind] = max(number, sources.get(kind, 0))
+    data: dict[str, Any] = {"cases": sources}
+    if SIMULATED in sources:
+        data["source"] = _SIMULATED_SOURCE
+        data["label_maps"] = "16 head label maps of the SynthSeg project, Apache-2.0"
+    if REAL in sources:
+        data["source"] = f"{_SIMULATED_SOURCE} and real scans" if len(sources) > 1 else "Real scans"
+    else:
+        data["source"] += "; no patient's image was used"
+    return data | {
+        "training": list(config.data.training),
+        "selection": list(config.data.selection),
+        "test": list(config.data.test),
         "min_contrast_to_noise": config.data.min_contrast_to_noise,
-        "members": [
-            {
-                "left_out": list(fact["left_out"]),
-                "cases": fact["n_cases"],
-                "steps": fact["step"],
-                "minutes": round(fact["elapsed_s"] / 60, 1),
-                "init_from_shared_start": fact["config"]["optimization"]["init_from"] is not None,
-            }
-            for fact in facts
-        ],
+        "members": [_member(fact, is_real=REAL in sources) for fact in facts],
     }
+
+
+def _member(fact: Mapping[str, Any], *, is_real: bool) -> dict[str, Any]:
+    """One training; participants of real scans are counted, not named."""
+    left_out = list(fact["left_out"])
+    stored = fact["config"]["optimization"]
+    member = {
+        "left_out": f"{len(left_out)} participants" if is_real else left_out,
+        "cases": fact["n_cases"],
+        "steps": fact["step"],
+        "minutes": round(fact["elapsed_s"] / 60, 1),
+        "seed": stored["seed"],
+        "init_from": stored["init_from"] is not None,
+    }
+    if "validation" in fact:
+        member["validation"] = {
+            key: None if math.isnan(value) else round(value, 4)
+            for key, value in fact["validation"].items()
+        }
+    if "split_sha256" in fact:
+        member["split_sha256"] = fact["split_sha256"]
+    return member

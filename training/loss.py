@@ -5,14 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from monai.losses.dice import DiceLoss
+from monai.losses.focal_loss import FocalLoss
 from torch import Tensor
-from torch.nn import functional
 
-from training.configuration import LossSettings
-from training.targets import IGNORE, LESION, MIMIC, VEIN
+from training.settings import LossSettings
+from training.targets import IGNORE, LESION, MIMIC, NO_MIMICS, VEIN
 
 _SMOOTH = 1.0
 _FEWEST_POSITIVES_SHARE = 1e-4
+_AXES = (0, 2, 3, 4)
 
 
 @dataclass(frozen=True)
@@ -25,19 +27,21 @@ class LossTerms:
 
 
 def targets_of(labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Targets (batch, 2, i, j, k) and weights (batch, 1, i, j, k) of a bit field of labels.
+    """Targets and weights of a bit field of labels (batch, i, j, k).
 
-    Both are float32. Channel 0 is CMB, channel 1 mimic; the weight is 0 on lesions too faint to
-    teach.
+    Both are float32, (batch, 2, i, j, k). Channel 0 is CMB, channel 1 mimic. The weight is 0 on
+    lesions too faint to teach, and in channel 1 where nobody knows the mimics.
     """
     lesion = (labels & LESION) > 0
     mimic = (labels & (VEIN | MIMIC)) > 0
-    weight = (labels & IGNORE) == 0
-    return torch.stack([lesion, mimic], dim=1).float(), weight.unsqueeze(1).float()
+    taught = (labels & IGNORE) == 0
+    taught_mimic = (labels & (IGNORE | NO_MIMICS)) == 0
+    targets = torch.stack([lesion, mimic], dim=1).float()
+    return targets, torch.stack([taught, taught_mimic], dim=1).float()
 
 
 def detection_loss(logits: Tensor, labels: Tensor, settings: LossSettings) -> LossTerms:
-    """The loss of a batch.
+    """The loss of a batch, with MONAI's Dice and focal loss.
 
     Parameters
     ----------
@@ -55,28 +59,18 @@ def detection_loss(logits: Tensor, labels: Tensor, settings: LossSettings) -> Lo
     logits = logits.float().contiguous()
     targets, weight = targets_of(labels)
     channels = torch.tensor(settings.channel_weights, device=logits.device)
-    probability = torch.sigmoid(logits)
-    dice = settings.dice_weight * (channels * _dice_loss(probability, targets, weight)).sum()
-    focal = (
-        settings.focal_weight * (channels * _focal_loss(logits, targets, weight, settings)).sum()
+    soft_dice = DiceLoss(
+        squared_pred=True, batch=True, smooth_nr=_SMOOTH, smooth_dr=_SMOOTH, reduction="none"
     )
+    # MONAI's MaskedDiceLoss has one mask for all channels; a product does the same for each.
+    misses = soft_dice(torch.sigmoid(logits) * weight, targets * weight).flatten()
+    dice = settings.dice_weight * (channels * misses).sum()
+
+    per_voxel = FocalLoss(gamma=settings.focal_gamma, alpha=settings.focal_alpha, reduction="none")(
+        logits, targets
+    )
+    n_positive = (weight * targets).sum(_AXES)
+    fewest = _FEWEST_POSITIVES_SHARE * targets.numel() / targets.shape[1]
+    focal = (weight * per_voxel).sum(_AXES) / (n_positive + fewest)
+    focal = settings.focal_weight * (channels * focal).sum()
     return LossTerms(dice + focal, dice.detach(), focal.detach())
-
-
-def _dice_loss(probability: Tensor, targets: Tensor, weight: Tensor) -> Tensor:
-    """1 - Dice per channel, over all voxels of the batch, shape (2,)."""
-    axes = (0, 2, 3, 4)
-    overlap = (weight * probability * targets).sum(axes)
-    sizes = (weight * (probability**2 + targets**2)).sum(axes)
-    return 1 - (2 * overlap + _SMOOTH) / (sizes + _SMOOTH)
-
-
-def _focal_loss(logits: Tensor, targets: Tensor, weight: Tensor, settings: LossSettings) -> Tensor:
-    """Focal loss per channel and positive voxel, shape (2,)."""
-    axes = (0, 2, 3, 4)
-    cross_entropy = functional.binary_cross_entropy_with_logits(logits, targets, reduction="none")
-    miss = 1 - torch.exp(-cross_entropy)
-    alpha = settings.focal_alpha * targets + (1 - settings.focal_alpha) * (1 - targets)
-    total = (weight * alpha * miss**settings.focal_gamma * cross_entropy).sum(axes)
-    n_voxels = targets.numel() / targets.shape[1]
-    return total / ((weight * targets).sum(axes) + _FEWEST_POSITIVES_SHARE * n_voxels)

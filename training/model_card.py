@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from CMBDetectorLib.models.manifest import BundleManifest
@@ -51,26 +51,58 @@ def _use(manifest: BundleManifest) -> list[str]:
 
 
 def _training(data: Mapping[str, Any]) -> list[str]:
+    cases = ", ".join(f"{number} {kind}" for kind, number in data["cases"].items())
+    anatomy = f" Anatomy: {data['label_maps']}." if "label_maps" in data else ""
     lines = [
         "## Training data",
         "",
-        f"{data['source']}. Anatomy: {data['label_maps']}.",
+        f"{data['source']} ({cases} at most per member).{anatomy}",
         "",
-        f"Heads {', '.join(data['training_heads'])} for training, "
-        f"{', '.join(data['selection_heads'])} for validation, "
-        f"{', '.join(data['test_heads'])} for the figures below.",
+        f"Heads or participants: {', '.join(data['training'])} for training, "
+        f"{', '.join(data['selection']) or 'none'} for selection, "
+        f"{', '.join(data['test']) or 'none'} for the figures below.",
         "",
-        "| member | heads left out | cases | steps | minutes |",
-        "|---|---|---|---|---|",
+        "| member | left out | cases | steps | minutes | seed |",
+        "|---|---|---|---|---|---|",
     ]
     for number, member in enumerate(data["members"], start=1):
-        heads = ", ".join(member["left_out"])
+        left_out = member["left_out"]
+        shown = left_out if isinstance(left_out, str) else ", ".join(left_out)
         lines.append(
-            f"| {number} | {heads} | {member['cases']} | {member['steps']} | {member['minutes']} |"
+            f"| {number} | {shown} | {member['cases']} | {member['steps']} | "
+            f"{member['minutes']} | {member['seed']} |"
         )
-    if any(member["init_from_shared_start"] for member in data["members"]):
-        lines += ["", "The members continue a shared start that has seen all training heads."]
+    lines += _validation(data["members"])
+    if any(member["init_from"] for member in data["members"]):
+        lines += [
+            "",
+            "The members continue weights that were trained before, which may have seen what a "
+            "member leaves out.",
+        ]
+    if "real" in data["cases"]:
+        lines += ["", "What was learned from real scans is also under the terms of these."]
     return [*lines, ""]
+
+
+def _validation(members: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What training itself has measured, to choose the weights by."""
+    if not any("validation" in member for member in members):
+        return []
+    lines = [
+        "",
+        "Whole scans of what each member left out; the weights were chosen by this F1, so it is "
+        "no test:",
+        "",
+        "| member | scans | F1 | recall | false positives per scan |",
+        "|---|---|---|---|---|",
+    ]
+    for number, member in enumerate(members, start=1):
+        if "validation" not in member:
+            continue
+        figures = member["validation"]
+        cells = [_number(figures[key]) for key in ("f1", "recall", "false_positives_per_scan")]
+        lines.append(f"| {number} | {figures['scans']:g} | {' | '.join(cells)} |")
+    return lines
 
 
 def _figures(metrics: Mapping[str, Any]) -> list[str]:
@@ -83,7 +115,7 @@ def _figures(metrics: Mapping[str, Any]) -> list[str]:
         lines += [
             f"### {name}",
             "",
-            f"Simulated scans of heads {', '.join(report['heads'])}; brain mask: "
+            f"Scans of heads {', '.join(report['heads'])}; brain mask: "
             f"{report['brain_mask']}; threshold {point['threshold']:g}, at least "
             f"{point['min_volume_mm3']:g} mm³. Matching: {summary['rule']} (contrast-to-noise "
             f"below {report['min_contrast_to_noise']:g}).",
@@ -115,13 +147,24 @@ def _limits(manifest: BundleManifest) -> list[str]:
     return [
         "## Limits",
         "",
-        "- It has learned from simulated images only; figures on simulated scans say little about "
-        "patients, scanners and diseases that the simulation does not know.",
+        _limit_of_the_data(manifest.training_data),
         f"- Voxels: {in_plane[0]:g} to {in_plane[1]:g} mm in plane, slices of {slices[0]:g} to "
         f"{slices[1]:g} mm. Small lesions in thick slices are missed more often.",
         "- Superficial siderosis, macrobleeds and old hemorrhages are not assessed.",
         "",
     ]
+
+
+def _limit_of_the_data(data: Mapping[str, Any]) -> str:
+    if "real" in data["cases"]:
+        return (
+            "- It has learned from the scans of some scanners and patients; figures on these say "
+            "little about others."
+        )
+    return (
+        "- It has learned from simulated images only; figures on simulated scans say little about "
+        "patients, scanners and diseases that the simulation does not know."
+    )
 
 
 def _number(value: float | None) -> str:

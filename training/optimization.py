@@ -10,19 +10,21 @@ from torch import nn
 
 from CMBDetectorLib.models.networks import build_network
 from training.checkpoint import TrainingState
-from training.configuration import TrainingConfig
+from training.distributed import Processes
+from training.settings import TrainingConfig
 
 _INITIAL_LOGIT = -4.0
 _INITIAL_RATE_SHARE = 0.05
 
 
-def new_state(config: TrainingConfig, device: torch.device) -> TrainingState:
+def new_state(config: TrainingConfig, processes: Processes) -> TrainingState:
     """An untrained network of the configuration's definition, its average and its optimizer."""
     network = build_network(config.network_def)
     _expect_background(network, int(config.network_def["out_channels"]))
-    network.to(device)
+    network.to(processes.device)
     network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     average = copy.deepcopy(network).eval().requires_grad_(requires_grad=False)
+    network = processes.synchronized(network)
     kernels = [p for p in network.parameters() if p.ndim > 1]
     vectors = [p for p in network.parameters() if p.ndim <= 1]
     optimizer = torch.optim.AdamW(

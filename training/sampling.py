@@ -10,15 +10,18 @@ from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
-from CMBDetectorLib.errors import InputError
-from training.configuration import AugmentationSettings, SamplingSettings
-from training.prepare import IndexArray, read_prepared
+from CMBDetectorLib.errors import InputError, UsageError
+from training.augmentation import Augmentation
+from training.prepared_case import IndexArray, read_image_and_labels, read_prepared
+from training.settings import AugmentationSettings, SamplingSettings
 
 FloatPatch = npt.NDArray[np.float32]
 LabelPatch = npt.NDArray[np.uint8]
 Made = TypeVar("Made")
+
+_STORED_KINDS = ("lesion", "vein", "mimic", "brain")
+_KINDS = (*_STORED_KINDS, "hard")
 
 
 @dataclass(frozen=True)
@@ -31,12 +34,14 @@ class Batch:
 
 @dataclass(frozen=True)
 class _Entry:
+    """Places of one kind in one case."""
+
     folder: Path
-    points: dict[str, IndexArray]
+    points: IndexArray
 
 
 class PatchSampler:
-    """Draws patches about lesions, about mimics, and anywhere in the brain.
+    """Draws patches about lesions, mimics and hard negatives, and anywhere in the brain.
 
     Parameters
     ----------
@@ -47,12 +52,16 @@ class PatchSampler:
     clip
         Range of intensities after augmentation.
     seed
-        Together with the number of a batch it determines every voxel of it.
+        Together with the number of a patch it determines every voxel of it.
+    part, n_parts
+        Which part of each batch this process draws; the parts of all processes are the batch.
 
     Raises
     ------
     InputError
-        If no case has a lesion.
+        If no case has a lesion, or a case cannot be read.
+    UsageError
+        If the batch cannot be divided among the processes.
     """
 
     def __init__(
@@ -62,65 +71,76 @@ class PatchSampler:
         augmentation: AugmentationSettings | None,
         clip: tuple[float, float],
         seed: Sequence[int],
+        *,
+        part: int = 0,
+        n_parts: int = 1,
     ) -> None:
+        if settings.batch_size % n_parts:
+            raise UsageError(
+                f"sampling.batch_size {settings.batch_size} is not a multiple of the {n_parts} "
+                "processes; change one of them"
+            )
         self._settings = settings
-        self._augmentation = augmentation
-        self._clip = clip
+        self._augment = None if augmentation is None else Augmentation(augmentation, clip)
         self._seed = tuple(seed)
-        self._by_kind: dict[str, list[_Entry]] = {
-            "lesion": [],
-            "vein": [],
-            "mimic": [],
-            "brain": [],
-        }
+        self._n_own = settings.batch_size // n_parts
+        self._first = part * self._n_own
+        self._folders = tuple(folders)
+        self._by_kind: dict[str, list[_Entry]] = {kind: [] for kind in _KINDS}
         for folder in folders:
             prepared = read_prepared(folder)
-            points = {kind: np.array(getattr(prepared, f"{kind}_points")) for kind in self._by_kind}
-            entry = _Entry(folder, points)
-            for kind, entries in self._by_kind.items():
-                if len(points[kind]) > 0:
-                    entries.append(entry)
+            for kind in _STORED_KINDS:
+                points = np.array(getattr(prepared, f"{kind}_points"))
+                if len(points) > 0:
+                    self._by_kind[kind].append(_Entry(folder, points))
         if not self._by_kind["lesion"]:
             raise InputError(
                 f"none of the {len(folders)} prepared cases has a lesion to learn from; "
                 "prepare more cases or lower data.min_contrast_to_noise"
             )
 
+    def set_hard_negatives(self, points: npt.NDArray[np.integer[Any]]) -> None:
+        """Take these instead: rows of the case's number in ``folders`` and its voxel (i, j, k)."""
+        self._by_kind["hard"] = [
+            _Entry(self._folders[case], points[points[:, 0] == case, 1:].astype(np.int16))
+            for case in np.unique(points[:, 0]).tolist()
+        ]
+
     def batch(self, number: int) -> Batch:
-        """The batch of this number."""
-        rng = np.random.default_rng((*self._seed, number))
-        patches = [self._patch(rng) for _ in range(self._settings.batch_size)]
+        """This process's part of the batch of this number."""
+        first = number * self._settings.batch_size + self._first
+        patches = [self._patch(first + n) for n in range(self._n_own)]
         return Batch(
             images=np.stack([image for image, _ in patches]),
             labels=np.stack([labels for _, labels in patches]),
         )
 
-    def _patch(self, rng: np.random.Generator) -> tuple[FloatPatch, LabelPatch]:
-        kind = self._kind(rng)
-        entries = self._by_kind[kind]
+    def _patch(self, number: int) -> tuple[FloatPatch, LabelPatch]:
+        rng = np.random.default_rng((*self._seed, number))
+        entries = self._by_kind[self._kind(rng)]
         entry = entries[rng.integers(len(entries))]
-        points = entry.points[kind]
-        center = points[rng.integers(len(points))].astype(np.int64)
+        center = entry.points[rng.integers(len(entry.points))].astype(np.int64)
         shape = np.array(self._settings.patch_shape)
         reach = self._settings.jitter * shape / 2
         start = center - shape // 2 + np.round(rng.uniform(-reach, reach)).astype(np.int64)
 
-        prepared = read_prepared(entry.folder)
-        image = _cut(prepared.image, start, shape).astype(np.float32)
-        labels = _cut(prepared.labels, start, shape)
-        if self._augmentation is not None:
-            image, labels = _turned(image, labels, rng)
-            image = _augmented(image, self._augmentation, self._clip, rng)
+        stored_image, stored_labels = read_image_and_labels(entry.folder)
+        image = _cut(stored_image, start, shape).astype(np.float32)
+        labels = _cut(stored_labels, start, shape)
+        if self._augment is not None:
+            image, labels = self._augment(image, labels, rng)
         return np.ascontiguousarray(image), np.ascontiguousarray(labels)
 
     def _kind(self, rng: np.random.Generator) -> str:
-        draw = rng.random()
-        if draw < self._settings.lesion_share:
-            return "lesion"
-        if draw < self._settings.lesion_share + self._settings.mimic_share:
+        settings, draw = self._settings, rng.random()
+        kind = "brain"
+        if draw < settings.lesion_share:
+            kind = "lesion"
+        elif draw < settings.lesion_share + settings.mimic_share:
             kind = "vein" if rng.random() < 0.5 else "mimic"
-            return kind if self._by_kind[kind] else "brain"
-        return "brain"
+        elif draw < settings.lesion_share + settings.mimic_share + settings.hard_negative_share:
+            kind = "hard"
+        return kind if self._by_kind[kind] else "brain"
 
 
 def prefetched(
@@ -152,49 +172,3 @@ def _cut(
     inside = tuple(slice(a, b) for a, b in zip(low - moved, high - moved, strict=True))
     patch[inside] = array[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
     return patch
-
-
-def _turned(
-    image: FloatPatch, labels: LabelPatch, rng: np.random.Generator
-) -> tuple[FloatPatch, LabelPatch]:
-    """Flipped along each axis, and transposed in plane, each half of the time."""
-    flips = tuple(axis for axis in range(3) if rng.random() < 0.5)
-    image, labels = np.flip(image, flips), np.flip(labels, flips)
-    if rng.random() < 0.5:
-        image, labels = image.swapaxes(0, 1), labels.swapaxes(0, 1)
-    return image, labels
-
-
-def _augmented(
-    image: FloatPatch,
-    settings: AugmentationSettings,
-    clip: tuple[float, float],
-    rng: np.random.Generator,
-) -> FloatPatch:
-    """Mild changes of intensity; voxels that are exactly 0 (no signal, padding) stay 0."""
-    empty = image == 0
-    if rng.random() < settings.blur_share:
-        sigma = rng.uniform(0, settings.blur_voxels)
-        image = ndimage.gaussian_filter(image, (sigma, sigma, 0), truncate=3)
-    image = image ** np.float32(rng.uniform(*settings.gamma))
-    image *= np.float32(rng.uniform(*settings.gain)) * _bias_field(image.shape, settings.bias, rng)
-    deviation = np.float32(rng.uniform(0, settings.noise))
-    image += deviation * rng.standard_normal(image.shape, dtype=np.float32)
-    np.abs(image, out=image)
-    np.clip(image, *clip, out=image)
-    image[empty] = 0
-    return image
-
-
-def _bias_field(
-    shape: tuple[int, ...], largest: float, rng: np.random.Generator
-) -> npt.NDArray[np.float32]:
-    """A smooth factor around 1: the exponential of a random polynomial of order 2."""
-    x, y, z = np.meshgrid(
-        *[np.linspace(-1, 1, n, dtype=np.float32) for n in shape], indexing="ij", sparse=True
-    )
-    c = rng.uniform(-largest, largest, 9).astype(np.float32)
-    first = c[0] * x + c[1] * y + c[2] * z
-    second = c[3] * x * y + c[4] * x * z + c[5] * y * z
-    squares = c[6] * (x * x - 0.5) + c[7] * (y * y - 0.5) + c[8] * (z * z - 0.5)
-    return np.asarray(np.exp(first + second + squares), dtype=np.float32)

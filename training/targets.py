@@ -12,9 +12,9 @@ from scipy import ndimage
 from CMBDetectorLib.geometry import FloatArray, Geometry
 from CMBDetectorLib.preprocessing.resample import resample
 from CMBDetectorLib.volume import Volume
-from training.cases import Case
+from training.cases import Case, visibility
 
-LESION, IGNORE, VEIN, MIMIC = 1, 2, 4, 8
+LESION, IGNORE, VEIN, MIMIC, NO_MIMICS = 1, 2, 4, 8, 16
 LabelArray = npt.NDArray[np.uint8]
 
 _MARGIN_VOXELS = 2
@@ -30,7 +30,7 @@ class Targets:
     labels
         uint8 bit field on the model's grid: LESION, IGNORE (a lesion too faint to teach, and one
         voxel around it), VEIN, MIMIC (calcification and the like). A lesion's voxel has no other
-        bit.
+        of these. NO_MIMICS is set everywhere where the case has no map of mimics.
     taught, ignored
         Ids of the case's lesions that are taught and that are not.
     centers_ijk
@@ -63,11 +63,11 @@ def make_targets(case: Case, grid: Geometry, min_contrast_to_noise: float) -> Ta
     ignored: list[int] = []
     centers: list[FloatArray] = []
     boxes = ndimage.find_objects(case.truth.array)
-    lesions = sorted(case.lesions, key=lambda lesion: float(lesion["contrast_to_noise"]))
+    lesions = sorted(case.lesions, key=visibility)
     for lesion in lesions:
         label = int(lesion["label"])
         box = boxes[label - 1] if 0 < label <= len(boxes) else None
-        visible = float(lesion["contrast_to_noise"]) >= min_contrast_to_noise
+        visible = visibility(lesion) >= min_contrast_to_noise
         region, place = _lesion_on_grid(case.truth, label, box, grid)
         if visible and region is not None and region.any():
             labels[place][region] = LESION

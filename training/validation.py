@@ -12,8 +12,8 @@ from scipy import ndimage
 from torch import Tensor, nn
 
 from CMBDetectorLib.evaluation.figures import ratio
-from training.configuration import LossSettings
 from training.loss import detection_loss
+from training.settings import LossSettings
 from training.targets import IGNORE, LESION
 
 _THRESHOLD = 0.5
@@ -26,14 +26,14 @@ def validate(
     settings: LossSettings,
     autocast: Callable[[], AbstractContextManager[Any]],
 ) -> dict[str, float]:
-    """Figures on patches, to follow a training by; whole scans are for ``evaluate``.
+    """Figures on patches; whole scans are for :mod:`training.scan_validation`.
 
     Returns
     -------
     dict
-        ``loss`` as in training; ``dice`` of the lesion channel over all voxels; ``recall``, the
-        share of lesions touched at probability 0.5; ``false_per_patch``, components that touch
-        no lesion. NaN where there is nothing to divide by.
+        ``loss`` as in training; ``patch_dice`` of the lesion channel over all voxels;
+        ``patch_recall``, the share of lesions touched at probability 0.5; ``false_per_patch``,
+        components that touch no lesion. NaN where there is nothing to divide by.
     """
     network.eval()
     losses: list[float] = []
@@ -57,8 +57,8 @@ def validate(
             )
     return {
         "loss": float(np.mean(losses)) if losses else float("nan"),
-        "dice": float(ratio(2 * overlap, sizes)),
-        "recall": float(ratio(n_found, n_lesions)),
+        "patch_dice": float(ratio(2 * overlap, sizes)),
+        "patch_recall": float(ratio(n_found, n_lesions)),
         "false_per_patch": float(ratio(n_false, n_patches)),
     }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,10 +14,14 @@ import torch
 
 from CMBDetectorLib.geometry import Geometry
 from CMBDetectorLib.volume import Volume
+from training.budget import Budget
 from training.cases import Case, write_case
-from training.configuration import TrainingConfig, parse_config
-from training.prepare import prepare_case, write_prepared
-from training.train import Budget, train
+from training.configuration import parse_config, read_plain_config
+from training.datasets.layout import SCAN_COLUMNS, SCANS_NAME, format_table
+from training.prepare import prepare_case
+from training.prepared_case import write_prepared
+from training.settings import TrainingConfig
+from training.train import train
 
 MakeCase = Callable[..., Case]
 CONFIGS = Path(__file__).parents[2] / "training" / "configs"
@@ -90,24 +93,31 @@ def make_case() -> MakeCase:
 @pytest.fixture(scope="session")
 def tiny_config() -> TrainingConfig:
     """The shipped configuration with a tiny network, small patches and quick training."""
-    plain = json.loads((CONFIGS / "first.json").read_text(encoding="utf-8"))
+    plain = read_plain_config(CONFIGS / "first.yaml")
     plain["network_def"]["channels"] = [8, 16]
     plain["network_def"]["strides"] = [[2, 2, 1]]
     plain["network_def"]["num_res_units"] = 1
     plain["tiling"] = {"tile_shape": [32, 32, 8], "overlap": 0.25, "batch_size": 4}
     plain["sampling"]["patch_shape"] = [32, 32, 8]
-    plain["data"]["training_heads"] = ["01", "02"]
-    plain["data"]["folds"] = [["02"], ["01"]]
-    plain["data"]["selection_heads"] = ["13"]
-    plain["data"]["test_heads"] = ["15"]
-    plain["data"]["found_mask_share"] = 0.0
+    plain["data"] |= {
+        "training": ["01", "02"],
+        "folds": [["02"], ["01"]],
+        "selection": ["13"],
+        "test": ["15"],
+        "found_mask_share": 0.0,
+    }
     plain["optimization"] |= {
         "steps": 60,
+        "epoch_steps": 20,
         "learning_rate": 0.01,
         "ema_decay": 0.95,
-        "checkpoint_interval": 20,
-        "validation_interval": 50,
-        "validation_batches": 2,
+    }
+    plain["validation"] = {
+        "interval_epochs": 3,
+        "scans": 2,
+        "patches": 2,
+        "patience": 0,
+        "hard_negative_scans": 1,
     }
     return parse_config(plain)
 
@@ -122,8 +132,8 @@ def prepared_root(tmp_path_factory: pytest.TempPathFactory, tiny_config: Trainin
             case = _make_case(
                 f"{head}-{number}",
                 head,
-                affine=np.diag([-0.5, 0.5, 1.0, 1.0]),
-                shape=(56, 56, 28),
+                affine=np.diag([-0.6, 0.6, 1.0, 1.0]),
+                shape=(52, 52, 28),
                 balls=[(rng.uniform(-6, 6, 3), 3.0, 15.0) for _ in range(3)],
                 vein_at_mm=(9, 5, 0),
                 seed=number,
@@ -141,9 +151,42 @@ def trained(
     output = tmp_path_factory.mktemp("trained") / "member_0"
     with _one_thread():
         train(
-            tiny_config, prepared_root, output, member=0, budget=Budget(120, None), precision="fp32"
+            tiny_config,
+            [prepared_root],
+            output,
+            member=0,
+            budget=Budget(120, None),
+            precision="fp32",
         )
     return output
+
+
+@pytest.fixture
+def standardized() -> Callable[..., None]:
+    """Writes cases as a standardized dataset: participant, split, case, whether annotated."""
+
+    def write(root: Path, *scans: tuple[str, str, Case, bool]) -> None:
+        rows = []
+        for participant, split, case, annotated in scans:
+            folder = root / participant
+            folder.mkdir(parents=True)
+            for name in ("image", "truth"):
+                volume = getattr(case, name)
+                image = nib.Nifti1Image(volume.array, volume.geometry.affine)
+                nib.save(image, folder / f"{name}.nii.gz")
+            row = {
+                "scan_id": f"{participant}_swi",
+                "participant_id": participant,
+                "image": f"{participant}/image.nii.gz",
+                "lesions": f"{participant}/truth.nii.gz" if annotated else "n/a",
+                "sequence": "SWI",
+                "split": split,
+                "image_sha256": participant,
+            }
+            rows.append(row)
+        (root / SCANS_NAME).write_text(format_table(SCAN_COLUMNS, rows), encoding="utf-8")
+
+    return write
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from training.loss import detection_loss, targets_of
-from training.targets import IGNORE, LESION, MIMIC, VEIN
+from training.targets import IGNORE, LESION, MIMIC, NO_MIMICS, VEIN
 
 SHAPE = (2, 16, 16, 8)
 
@@ -61,3 +61,15 @@ def test_layout_of_the_logits_does_not_matter(labels, tiny_config) -> None:
     last = logits.contiguous(memory_format=torch.channels_last_3d)
     plain = detection_loss(logits, labels, tiny_config.loss)
     assert float(detection_loss(last, labels, tiny_config.loss).total) == float(plain.total)
+
+
+def test_mimics_are_not_taught_where_nobody_knows_them(labels, tiny_config) -> None:
+    labels[0] |= NO_MIMICS
+    _, weight = targets_of(labels)
+    assert weight[0, 0].min() == 1
+    assert weight[0, 1].max() == 0
+    assert weight[1].min() == 1
+    logits = torch.full((2, 2, 16, 16, 8), -4.0, requires_grad=True)
+    detection_loss(logits, labels, tiny_config.loss).total.backward()
+    assert (logits.grad[0, 1] == 0).all()
+    assert (logits.grad[0, 0] != 0).any()

@@ -18,9 +18,10 @@ from CMBDetectorLib.preprocessing.prepare import prepare
 from CMBDetectorLib.volume import Volume
 from training import prepare as command
 from training.cases import Case, write_case
-from training.configuration import TrainingConfig
-from training.prepare import prepare_case, prepared_folders, read_prepared, write_prepared
-from training.targets import IGNORE, LESION, MIMIC, VEIN, make_targets
+from training.prepare import prepare_case
+from training.prepared_case import prepared_folders, read_info, read_prepared, write_prepared
+from training.settings import TrainingConfig
+from training.targets import IGNORE, LESION, MIMIC, NO_MIMICS, VEIN, make_targets
 
 BALLS = [((4, 3, 2), 1.2, 15.0), ((-5, 2, -4), 2.0, 15.0), ((2, -6, 5), 4.0, 15.0)]
 
@@ -154,9 +155,11 @@ def test_written_and_read_back(tmp_path: Path, make_case, tiny_config) -> None:
     write_prepared(tmp_path / "01-a", prepared, "fingerprint")
     read = read_prepared(tmp_path / "01-a")
     assert isinstance(read.image, np.memmap)
-    for name in ("image", "labels", "lesion_points", "vein_points", "brain_points"):
+    for name in ("image", "labels", "mask", "lesion_points", "vein_points", "brain_points"):
         np.testing.assert_array_equal(getattr(read, name), getattr(prepared, name))
-    assert read.info["head"] == "01"
+    assert read.info["group"] == "01"
+    assert read.geometry.is_close(prepared.geometry)
+    assert read.native_geometry.is_close(case.image.geometry)
     (tmp_path / "01-a" / "labels.npy").write_bytes(b"damaged")
     with pytest.raises(InputError, match="prepare again"):
         read_prepared(tmp_path / "01-a")
@@ -168,15 +171,15 @@ def test_command_does_only_what_is_left_to_do(
     monkeypatch.setattr(command, "read_config", lambda path: tiny_config)
     affine, shape = GRIDS["very thick"]
     args = argparse.Namespace(
-        config=Path("x"), cases=tmp_path / "cases", output=tmp_path / "out", heads=None, jobs=1
+        config=Path("x"), cases=[tmp_path / "cases"], output=tmp_path / "out", heads=None, jobs=1
     )
     for name in ("a", "b"):
         case = make_case(name, "01", affine=affine, shape=shape, balls=BALLS)
-        write_case(args.cases, case)
+        write_case(args.cases[0], case)
     assert command.run(args) == 0
     assert [folder.name for folder in prepared_folders(args.output)] == ["a", "b"]
     stamp = (args.output / "a" / "image.npy").stat().st_mtime_ns
-    metadata = args.cases / "b" / "case.json"
+    metadata = args.cases[0] / "b" / "case.json"
     plain = json.loads(metadata.read_text(encoding="utf-8")) | {"seed": 7}
     metadata.write_text(json.dumps(plain), encoding="utf-8")
     capsys.readouterr()
@@ -196,11 +199,66 @@ def test_command_names_the_cases_that_fail(
     for case in (good, empty):
         write_case(tmp_path / "cases", case)
     args = argparse.Namespace(
-        config=Path("x"), cases=tmp_path / "cases", output=tmp_path / "out", heads=None, jobs=2
+        config=Path("x"), cases=[tmp_path / "cases"], output=tmp_path / "out", heads=None, jobs=2
     )
     with pytest.raises(InputError, match=r"1 cases.*empty"):
         command.run(args)
     assert [folder.name for folder in prepared_folders(args.output)] == ["good"]
+
+
+def test_an_earlier_format_is_refused_and_prepared_again(
+    tmp_path: Path, make_case, tiny_config, monkeypatch
+) -> None:
+    monkeypatch.setattr(command, "read_config", lambda path: tiny_config)
+    affine, shape = GRIDS["very thick"]
+    case = make_case("a", "01", affine=affine, shape=shape, balls=BALLS)
+    write_case(tmp_path / "cases", case)
+    args = argparse.Namespace(
+        config=Path("x"), cases=[tmp_path / "cases"], output=tmp_path / "out", heads=None, jobs=1
+    )
+    assert command.run(args) == 0
+    info = tmp_path / "out" / "a" / "prepared.json"
+    plain = json.loads(info.read_text(encoding="utf-8"))
+    info.write_text(json.dumps({k: v for k, v in plain.items() if k != "format"}), "utf-8")
+    with pytest.raises(InputError, match="its format is None"):
+        read_prepared(info.parent)
+    assert command.run(args) == 0
+    assert read_info(info.parent)["format"] == plain["format"]
+
+
+def test_a_standardized_dataset_is_prepared_without_mimics(
+    tmp_path: Path, make_case, standardized, tiny_config, monkeypatch, capsys
+) -> None:
+    """Annotated scans, negatives among them; every lesion counts, and nobody knows the mimics."""
+    monkeypatch.setattr(command, "read_config", lambda path: tiny_config)
+    root = tmp_path / "own"
+    affine, shape = GRIDS["thin"]
+    with_lesions = make_case("a", "x", affine=affine, shape=shape, balls=BALLS)
+    without = make_case("b", "x", affine=affine, shape=shape, balls=[])
+    standardized(
+        root,
+        ("sub-1", "train", with_lesions, True),
+        ("sub-2", "val", without, True),
+        ("sub-3", "train", without, False),
+    )
+    args = argparse.Namespace(
+        config=Path("x"), cases=[root], output=tmp_path / "out", heads=None, jobs=1
+    )
+    assert command.run(args) == 0
+    assert "1 scans that nobody annotated are left out" in capsys.readouterr().out
+    first, second = (read_prepared(folder) for folder in prepared_folders(tmp_path / "out"))
+    assert [one.info["group"] for one in (first, second)] == ["sub-1", "sub-2"]
+    assert [one.info["split"] for one in (first, second)] == ["train", "val"]
+    assert first.info["source"] == "real"
+    assert first.info["mask"] == "found"
+    assert sorted(first.info["taught"]) == [1, 2, 3]
+    assert all(lesion["counts"] for lesion in first.info["lesions"])
+    assert len(first.lesion_points) == 3
+    assert ((first.labels & NO_MIMICS) > 0).all()
+    assert second.info["lesions"] == []
+    assert len(second.brain_points) > 0
+    assert command.run(args) == 0
+    assert "2 are prepared already" in capsys.readouterr().out
 
 
 def _grid(case: Case, config: TrainingConfig) -> Geometry:

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from CMBDetectorLib.errors import InputError
-from training.prepare import PreparedCase, prepared_folders, write_prepared
+from training.augmentation import Augmentation
+from training.prepared_case import PreparedCase, prepared_folders, write_prepared
 from training.sampling import Batch, PatchSampler, prefetched
 from training.targets import LESION, VEIN
 
@@ -55,7 +56,9 @@ def test_labels_turn_with_the_image(tmp_path: Path, tiny_config) -> None:
     labels = (rng.random((40, 40, 12)) < 0.3).astype(np.uint8) * LESION
     image = np.where(labels > 0, 0.3, 1.0).astype(np.float16)
     _write(tmp_path / "a", image, labels)
-    calm = replace(tiny_config.augmentation, noise=0.0, blur_share=0.0)
+    calm = replace(
+        tiny_config.augmentation, noise=0.0, blur_share=0.0, low_resolution_share=0.0, bias=0.0
+    )
     batch = PatchSampler([tmp_path / "a"], tiny_config.sampling, calm, CLIP, (1,)).batch(3)
     for patch, patch_labels in zip(batch.images, batch.labels, strict=True):
         assert patch[patch_labels > 0].max() < patch[patch_labels == 0].min()
@@ -80,7 +83,57 @@ def test_empty_background_stays_empty(tmp_path: Path, tiny_config) -> None:
     batch = PatchSampler(
         [tmp_path / "a"], tiny_config.sampling, tiny_config.augmentation, CLIP, (1,)
     ).batch(1)
-    assert ((batch.images == 0).mean(axis=(1, 2, 3)) == 0.25).all()
+    assert (np.abs((batch.images == 0).mean(axis=(1, 2, 3)) - 0.25) < 0.06).all()
+
+
+def test_patches_are_drawn_around_hard_negatives(tmp_path: Path, tiny_config) -> None:
+    labels = np.zeros((96, 96, 8), np.uint8)
+    labels[16, 16, 4] = LESION
+    image = np.full(labels.shape, 0.5, np.float16)
+    image[80, 20, 4] = 1.0
+    for name in ("a", "b"):
+        _write(tmp_path / name, image, labels, points=[[16, 16, 4]])
+    settings = replace(
+        tiny_config.sampling,
+        batch_size=8,
+        lesion_share=0.0,
+        mimic_share=0.0,
+        hard_negative_share=1.0,
+        jitter=0.5,
+    )
+    sampler = PatchSampler([tmp_path / "a", tmp_path / "b"], settings, None, CLIP, (1,))
+    anywhere = (sampler.batch(0).images == 1.0).any(axis=(1, 2, 3))
+    assert not anywhere.all(), "as long as there is none"
+    sampler.set_hard_negatives(np.array([[1, 80, 20, 4]]))
+    assert (sampler.batch(0).images == 1.0).any(axis=(1, 2, 3)).all()
+    sampler.set_hard_negatives(np.zeros((0, 4), int))
+    assert ((sampler.batch(0).images == 1.0).any(axis=(1, 2, 3)) == anywhere).all()
+
+
+def test_turns_and_distortions_move_lesions_with_the_image(tiny_config) -> None:
+    settings = replace(
+        tiny_config.augmentation,
+        rotation_share=1.0,
+        distortion_share=1.0,
+        noise=0.0,
+        bias=0.0,
+        gain=(1.0, 1.0),
+        gamma=(1.0, 1.0),
+        blur_share=0.0,
+        low_resolution_share=0.0,
+    )
+    change = Augmentation(settings, CLIP)
+    labels = np.zeros((48, 48, 8), np.uint8)
+    labels[10:18, 12:22, 2:6] = LESION
+    image = np.where(labels > 0, 0.2, 1.0).astype(np.float32)
+    rng = np.random.default_rng(0)
+    moved = [change(image, labels, rng) for _ in range(5)]
+    for new_image, new_labels in moved:
+        assert set(np.unique(new_labels)) == {0, LESION}
+        inside = new_image[new_labels > 0]
+        assert (inside < 0.6).mean() > 0.85
+        assert (new_image[new_labels == 0] < 0.4).mean() < 0.01
+    assert any(not np.array_equal(moved[0][1], labels) for _, labels in moved[1:])
 
 
 def test_cases_without_any_lesion_are_refused(tmp_path: Path, tiny_config) -> None:
@@ -106,6 +159,15 @@ def _write(folder: Path, image, labels, points=None) -> None:
     lesions = np.argwhere(labels == LESION) if points is None else np.array(points).reshape(-1, 3)
     none = np.zeros((0, 3), np.int16)
     brain = np.argwhere(image > 0).astype(np.int16)
-    info = {"case_id": folder.name, "head": "01", "taught": [], "ignored": []}
-    prepared = PreparedCase(image, labels, lesions.astype(np.int16), none, none, brain, info)
+    info = {"case_id": folder.name, "group": "01", "taught": [], "ignored": []}
+    prepared = PreparedCase(
+        image=image,
+        labels=labels,
+        mask=image > 0,
+        lesion_points=lesions.astype(np.int16),
+        vein_points=none,
+        mimic_points=none,
+        brain_points=brain,
+        info=info,
+    )
     write_prepared(folder, prepared, "x")

@@ -1,4 +1,4 @@
-"""One JSON file describes the anatomy network and how it is trained."""
+"""One YAML file describes the anatomy network and how it is trained."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from CMBDetectorLib.errors import UsageError
 from training.anatomy.misalignment import Misalignment
-from training.configuration import read_json_object
+from training.yaml_file import read_yaml_mapping
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def read_anatomy_config(path: Path) -> AnatomyConfig:
     UsageError
         If the file is unreadable, a key is missing or unknown, or a head serves two purposes.
     """
-    plain = read_json_object(path)
+    plain = read_yaml_mapping(path)
     try:
         return parse_anatomy_config(plain)
     except UsageError as error:
@@ -68,9 +68,9 @@ def read_anatomy_config(path: Path) -> AnatomyConfig:
 
 
 def parse_anatomy_config(plain: Any) -> AnatomyConfig:
-    """The configuration from its plain JSON form; raises as :func:`read_anatomy_config`."""
+    """The configuration from its plain form; raises as :func:`read_anatomy_config`."""
     if not isinstance(plain, Mapping):
-        raise UsageError("not a JSON object")
+        raise UsageError("not keys and values")
     known = {field.name for field in fields(AnatomyConfig)}
     unknown, missing = sorted(set(plain) - known), sorted(known - set(plain))
     if unknown or missing:
@@ -87,7 +87,7 @@ def parse_anatomy_config(plain: Any) -> AnatomyConfig:
         raise UsageError(f"misalignment: {error}") from error
     config = AnatomyConfig(**values)
     if not isinstance(config.network_def, Mapping):
-        raise UsageError("network_def is not a JSON object")
+        raise UsageError("network_def does not hold keys and values")
     both = sorted(set(config.heads) & set(config.test_heads))
     if both:
         raise UsageError(f"heads {', '.join(both)} serve two purposes; separate them")

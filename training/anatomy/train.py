@@ -26,6 +26,7 @@ from training.anatomy.atlas_store import atlas_of_heads
 from training.anatomy.configuration import AnatomyConfig, read_anatomy_config
 from training.anatomy.loss import anatomy_loss
 from training.anatomy.patches import Patch, numbered_patch
+from training.budget import Budget
 from training.checkpoint import (
     TrainingState,
     check_start,
@@ -36,7 +37,6 @@ from training.checkpoint import (
 )
 from training.optimization import learning_rate, update_average
 from training.sampling import prefetched
-from training.train import Budget
 
 LOG_NAME = "log.jsonl"
 _LOG_INTERVAL_STEPS = 20
@@ -45,7 +45,7 @@ _VOXELS_TAUGHT = 2
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``python -m training anatomy-train``."""
-    parser.add_argument("config", type=Path, help="configuration (JSON)")
+    parser.add_argument("config", type=Path, help="configuration (YAML)")
     parser.add_argument("--data", type=Path, required=True, help="folder of anatomy-heads")
     parser.add_argument("--output", type=Path, required=True, help="folder for the checkpoint")
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda, cuda:N or mps")

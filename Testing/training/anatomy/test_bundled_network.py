@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[3]
 
 def test_training_can_go_on_from_it() -> None:
     bundle = find_anatomy_bundle()
-    config = read_anatomy_config(ROOT / "training" / "configs" / "anatomy.json")
+    config = read_anatomy_config(ROOT / "training" / "configs" / "anatomy.yaml")
     assert dict(bundle.network_def) == dict(config.network_def)
     assert bundle.spacing_mm == config.spacing_mm
     assert bundle.license == "Apache-2.0"

@@ -21,7 +21,7 @@ from training.anatomy.configuration import AnatomyConfig, read_anatomy_config
 from training.anatomy.export import read_figures
 from training.checkpoint import TrainingState, save_checkpoint
 
-CONFIG = Path(__file__).parents[3] / "training" / "configs" / "anatomy.json"
+CONFIG = Path(__file__).parents[3] / "training" / "configs" / "anatomy.yaml"
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 

@@ -23,7 +23,7 @@ from training.anatomy.measures_detector import real_scans
 from training.anatomy.measures_picture import write_overlay
 from training.anatomy.measures_real import RADIANS_PER_PPM, susceptibility_weighted
 
-CONFIG = Path(__file__).parents[3] / "training" / "configs" / "anatomy.json"
+CONFIG = Path(__file__).parents[3] / "training" / "configs" / "anatomy.yaml"
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 

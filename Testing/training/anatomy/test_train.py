@@ -25,11 +25,12 @@ from training.anatomy.export import export_anatomy
 from training.anatomy.loss import anatomy_loss
 from training.anatomy.patches import Patch, numbered_patch
 from training.anatomy.train import LOG_NAME, train_anatomy
+from training.budget import Budget
 from training.checkpoint import read_facts
-from training.train import Budget
+from training.yaml_file import read_yaml_mapping
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-CONFIG = Path(__file__).parents[3] / "training" / "configs" / "anatomy.json"
+CONFIG = Path(__file__).parents[3] / "training" / "configs" / "anatomy.yaml"
 
 
 @pytest.fixture(scope="module")
@@ -69,14 +70,14 @@ def test_the_shipped_configuration(config: AnatomyConfig) -> None:
 def test_what_is_wrong_with_a_configuration_is_said(
     tmp_path: Path, change: dict[str, object], words: str
 ) -> None:
-    plain = json.loads(CONFIG.read_text(encoding="utf-8")) | change
+    plain = read_yaml_mapping(CONFIG) | change
     if change == {"seed": None}:
         del plain["seed"]
     path = tmp_path / "config.json"
     path.write_text(json.dumps(plain), encoding="utf-8")
     with pytest.raises(UsageError, match=words):
         read_anatomy_config(path)
-    with pytest.raises(UsageError, match="not a JSON object"):
+    with pytest.raises(UsageError, match="not keys and values"):
         parse_anatomy_config([])
 
 
@@ -159,7 +160,7 @@ def test_a_training_starts_from_a_bundle(
 
 
 def test_the_command(config: AnatomyConfig, heads_folder: Path, tmp_path: Path) -> None:
-    plain = json.loads(CONFIG.read_text(encoding="utf-8"))
+    plain = read_yaml_mapping(CONFIG)
     plain |= {
         "heads": ["07"],
         "patch_voxels": 32,

@@ -2,8 +2,9 @@
 
 Run by hand: python Testing/training/simulation/picture_beside_real.py LABEL_MAPS REAL OUTPUT.png
 
-REAL is the magnitude of the QSM reconstruction challenge 2016 (a healthy volunteer, 3 T); the scan below
-it has its voxels and its protocol as far as it is known. The other rows are of the usual protocols.
+REAL is the magnitude of the QSM reconstruction challenge 2016 (a healthy volunteer, 3 T); the scan
+below it has its voxels and its protocol as far as it is known. The other rows are of the usual
+protocols.
 """
 
 from __future__ import annotations
