@@ -16,6 +16,7 @@ _COMMANDS = {
     "prepare": ("training.prepare", "bring simulated cases to the model's grid"),
     "train": ("training.train", "train one member of the ensemble"),
     "evaluate": ("training.evaluate", "run a model on whole cases and count what it finds"),
+    "measure": ("training.measures.command", "take all development measures of a model"),
     "export": ("training.export", "write trained members as a model bundle"),
     "anatomy-heads": ("training.anatomy.heads", "simulate heads for the anatomy network"),
     "anatomy-train": ("training.anatomy.train", "train the anatomy network"),

@@ -23,7 +23,8 @@ from CMBDetectorLib.evaluation.strata import (
     lesion_stratum,
     scan_stratum,
 )
-from training.cases import Case
+from CMBDetectorLib.results import Detection
+from training.cases import Case, visibility
 
 MATCHING_RULE = (
     f"centers of mass at most {VALDO_TOLERANCE_MM:g} mm apart, one to one; a second hit is a false "
@@ -56,7 +57,7 @@ def true_lesions(case: Case, min_contrast_to_noise: float) -> tuple[TrueLesion, 
     for lesion in case.lesions:
         label = int(lesion["label"])
         box = boxes[label - 1] if 0 < label <= len(boxes) else None
-        visible = float(lesion["contrast_to_noise"]) >= min_contrast_to_noise
+        visible = visibility(lesion) >= min_contrast_to_noise
         if box is None:
             x, y, z = (float(c) for c in lesion["center_ras_mm"])
             diameter_mm = float(lesion["diameter_mm"])
@@ -77,8 +78,41 @@ def true_lesions(case: Case, min_contrast_to_noise: float) -> tuple[TrueLesion, 
     return tuple(lesions)
 
 
+def predicted_lesions(detections: Sequence[Detection]) -> list[MarkedLesion]:
+    """What the library has found, to be counted."""
+    return [
+        MarkedLesion(
+            detection.label,
+            detection.center_ras_mm,
+            score=detection.score,
+            volume_mm3=detection.volume_mm3,
+            n_voxels=detection.n_voxels,
+            equivalent_diameter_mm=detection.equivalent_diameter_mm,
+            max_diameter_mm=detection.max_diameter_mm,
+            elongation=detection.elongation,
+        )
+        for detection in detections
+    ]
+
+
 def count_scan(
     case: Case, predicted: Sequence[MarkedLesion], lesions: Sequence[TrueLesion]
+) -> ScanOutcome:
+    """As :func:`count_lesions`, with what is known about a simulated scan."""
+    geometry = case.image.geometry
+    attributes: dict[str, float | str] = {
+        "head": case.head,
+        "sequence": str(case.metadata["sequence"]),
+        "slice_thickness_mm": geometry.spacing_mm[geometry.slice_axis],
+    }
+    return count_lesions(case.case_id, predicted, lesions, attributes)
+
+
+def count_lesions(
+    scan_id: str,
+    predicted: Sequence[MarkedLesion],
+    lesions: Sequence[TrueLesion],
+    attributes: Mapping[str, float | str],
 ) -> ScanOutcome:
     """Match the centers of predictions with the lesions that count, then with the faint ones.
 
@@ -106,9 +140,8 @@ def count_scan(
     for pair in match.pairs:
         found[pair.prediction] = _Fate("true", true[pair.truth].number, pair.distance_mm)
         truths[pair.truth] = _Fate("found", predicted[pair.prediction].number, pair.distance_mm)
-    geometry = case.image.geometry
     return ScanOutcome(
-        case.case_id,
+        scan_id,
         (
             *(LesionOutcome("truth", lesion, *truths[row]) for row, lesion in enumerate(true)),
             *(
@@ -116,11 +149,7 @@ def count_scan(
                 for row, lesion in enumerate(predicted)
             ),
         ),
-        attributes={
-            "head": case.head,
-            "sequence": str(case.metadata["sequence"]),
-            "slice_thickness_mm": geometry.spacing_mm[geometry.slice_axis],
-        },
+        attributes=dict(attributes),
     )
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from CMBDetectorLib.errors import UsageError
-from CMBDetectorLib.evaluation.lesions import MarkedLesion
 from CMBDetectorLib.evaluation.outcomes import ScanOutcome
 from CMBDetectorLib.io.writing import write_text
 from CMBDetectorLib.models.bundle import ModelBundle, load_bundle
@@ -20,7 +19,14 @@ from CMBDetectorLib.postprocessing.lesions import find_lesions
 from CMBDetectorLib.settings import OperatingPoint, Precision
 from CMBDetectorLib.volume import Volume
 from training.cases import Case, case_folders, read_case
-from training.counting import count_scan, f1_score, scan_row, summarize, true_lesions
+from training.counting import (
+    count_scan,
+    f1_score,
+    predicted_lesions,
+    scan_row,
+    summarize,
+    true_lesions,
+)
 
 SWEEP_THRESHOLDS = tuple(round(0.05 * n, 2) for n in range(1, 20))
 
@@ -61,10 +67,10 @@ def run(args: argparse.Namespace) -> int:
     folders = case_folders(args.data, args.heads.split(",") if args.heads else None)
     report = evaluate(
         bundle,
-        _spread(folders, args.limit),
+        spread(folders, args.limit),
         point,
         thresholds=sorted(set(thresholds)),
-        min_contrast_to_noise=_min_contrast(bundle, args.min_contrast),
+        min_contrast_to_noise=least_contrast(bundle, args.min_contrast),
         true_mask=args.true_mask,
         device=args.device,
         precision=args.precision,
@@ -155,23 +161,19 @@ def _count(
     min_contrast_to_noise: float,
 ) -> ScanOutcome:
     detections, _ = find_lesions(probability, replace(point, threshold=threshold))
-    predicted = [
-        MarkedLesion(
-            detection.label,
-            detection.center_ras_mm,
-            score=detection.score,
-            volume_mm3=detection.volume_mm3,
-            n_voxels=detection.n_voxels,
-            equivalent_diameter_mm=detection.equivalent_diameter_mm,
-            max_diameter_mm=detection.max_diameter_mm,
-            elongation=detection.elongation,
-        )
-        for detection in detections
-    ]
-    return count_scan(case, predicted, true_lesions(case, min_contrast_to_noise))
+    return count_scan(
+        case, predicted_lesions(detections), true_lesions(case, min_contrast_to_noise)
+    )
 
 
-def _min_contrast(bundle: ModelBundle, given: float | None) -> float:
+def least_contrast(bundle: ModelBundle, given: float | None) -> float:
+    """Below which a lesion does not count: as given, else as the bundle was trained.
+
+    Raises
+    ------
+    UsageError
+        If neither says it.
+    """
     if given is not None:
         return given
     stored = bundle.training_data.get("min_contrast_to_noise")
@@ -183,7 +185,14 @@ def _min_contrast(bundle: ModelBundle, given: float | None) -> float:
     return float(stored)
 
 
-def _spread(folders: Sequence[Path], limit: int | None) -> list[Path]:
+def spread(folders: Sequence[Path], limit: int | None) -> list[Path]:
+    """At most ``limit`` of the folders, from the first to the last.
+
+    Raises
+    ------
+    UsageError
+        If the limit is below 1.
+    """
     if limit is None or limit >= len(folders):
         return list(folders)
     if limit < 1:

@@ -138,7 +138,7 @@ def test_the_images_themselves_are_not_what_is_compared(bundle, cases: Path, tmp
 
 def test_limit_takes_cases_from_everywhere(cases: Path) -> None:
     folders = [Path(str(n)) for n in range(10)]
-    spread = [folder.name for folder in command._spread(folders, 3)]
+    spread = [folder.name for folder in command.spread(folders, 3)]
     assert spread == ["0", "3", "6"]
     with pytest.raises(UsageError, match="--limit"):
-        command._spread(folders, 0)
+        command.spread(folders, 0)
