@@ -1,7 +1,7 @@
 """Arteries in the subarachnoid space, as trees from the circle of Willis to the cortex.
 
 Radii after Rhoton 2002: stem of the middle cerebral artery 1.2-2 mm, its branches on the cortex
-.25-.6 mm; .1-.2 mm where they end here, with a penetrating vessel into the cortex here and there.
+.25-.6 mm; .13-.32 mm where they end here, with a penetrating vessel into the cortex here and there.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ FloatArray = npt.NDArray[np.float64]
 
 THIRD_VENTRICLE_LABEL = 14
 
-ENDS = (600, 2600)
+ENDS = (800, 3000)
 """Of all trees of a head; of tens of thousands of arterioles those that a scan might show."""
 END_RADIUS_MM, TRUNK_RADIUS_MM = (0.13, 0.32), (1.1, 1.9)
 SULCI = (0.5, 3.0)

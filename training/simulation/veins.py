@@ -1,7 +1,7 @@
 """Veins of one head: pial trees to the sinuses, medullary veins, and the deep system.
 
-Radii and courses after Rhoton 2002 and Okudera et al. 1999: pial veins .15-.3 mm at their ends to
-1.2 mm where they bridge to a sinus, medullary veins .1-.3 mm, subependymal veins .2-1 mm, internal
+Radii and courses after Rhoton 2002 and Okudera et al. 1999: pial veins .13-.32 mm at their ends to
+1-2 mm where they bridge to a sinus, medullary veins .1-.3 mm, subependymal veins .2-1 mm, internal
 cerebral veins .5-1.2 mm, the great vein 1-2 mm. Sinuses are in the label maps and not drawn again.
 """
 
@@ -23,7 +23,7 @@ from training.simulation.tissue import labels_in
 from training.simulation.tubes import Tube
 from training.simulation.vessel_trees import Caliber, grow_trees
 
-ENDS = (500, 2200)
+ENDS = (500, 2500)
 END_RADIUS_MM, TRUNK_RADIUS_MM = (0.13, 0.32), (1.1, 1.9)
 SULCI = (0.0, 1.5)
 """Veins cross gyri more freely than arteries do."""
