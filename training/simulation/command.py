@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import re
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,8 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Simulate, printing one line a case with the time left; returns the exit code."""
+    """Simulate, with a progress bar and a line for each case; returns the exit code."""
     import torch
+    from tqdm import tqdm
 
     from training.cases import write_case
     from training.simulation.anatomy import load_label_map
@@ -53,34 +53,31 @@ def run(args: argparse.Namespace) -> int:
     jobs = _jobs(args)
     lesions = parse_counts(args.lesions)
     protocol = read_protocol(args.protocol) if args.protocol else None
-    started_s, done, total = time.monotonic(), 0, len(jobs) * args.scans
     source, refined, loaded = None, None, ""
-    for head, path, seed in jobs:
-        if head != loaded:
-            source, loaded = load_label_map(path), head
-            refined = refine_labels(source.array, torch.device(args.device))
-        assert source is not None
-        cases = simulate_head(
-            source,
-            head,
-            seed=seed,
-            scans=args.scans,
-            lesions=lesions,
-            fine_mm=args.fine_mm,
-            device=torch.device(args.device),
-            protocol=protocol,
-            maps=args.maps,
-            refined=refined,
-        )
-        for case in cases:
-            write_case(args.output, case)
-            done += 1
-            left_s = (time.monotonic() - started_s) / done * (total - done)
-            print(
-                f"[{done}/{total}] {case.case_id}: {case.metadata['sequence']}, "
-                f"{len(case.lesions)} lesions, about {left_s / 60:.0f} min left",
-                flush=True,
+    with tqdm(total=len(jobs) * args.scans, unit="scan") as bar:
+        for head, path, seed in jobs:
+            if head != loaded:
+                source, loaded = load_label_map(path), head
+                refined = refine_labels(source.array, torch.device(args.device))
+            assert source is not None
+            cases = simulate_head(
+                source,
+                head,
+                seed=seed,
+                scans=args.scans,
+                lesions=lesions,
+                fine_mm=args.fine_mm,
+                device=torch.device(args.device),
+                protocol=protocol,
+                maps=args.maps,
+                refined=refined,
             )
+            for case in cases:
+                write_case(args.output, case)
+                bar.update()
+                bar.write(
+                    f"{case.case_id}: {case.metadata['sequence']}, {len(case.lesions)} lesions"
+                )
     return 0
 
 

@@ -180,7 +180,9 @@ def test_simulate_command_writes_cases_and_resumes(
     written = (folder / "image.nii.gz").stat().st_mtime_ns
     assert main([*command, "--skip-existing"]) == 0
     assert (folder / "image.nii.gz").stat().st_mtime_ns == written
-    assert "[1/1]" in capsys.readouterr().out
+    output = capsys.readouterr()
+    assert f"{folder.name}: {drawn.sequence}, 2 lesions" in output.out
+    assert "1/1" in output.err
     protocol.write_text('{"sequence": "T2*"}', encoding="utf-8")
     assert main(command) == InputError.exit_code
 
