@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from scipy import ndimage
 
 from CMBDetectorLib.evaluation.bootstrap import draw_resamples
@@ -23,6 +24,8 @@ from CMBDetectorLib.evaluation.strata import (
     lesion_stratum,
     scan_stratum,
 )
+from CMBDetectorLib.geometry import Geometry
+from CMBDetectorLib.postprocessing.measure import equivalent_diameter_mm
 from CMBDetectorLib.results import Detection
 from training.cases import Case, visibility
 
@@ -65,17 +68,23 @@ def true_lesions(case: Case, min_contrast_to_noise: float) -> tuple[TrueLesion, 
             lesions.append(TrueLesion(marked, counts=False))
             continue
         ijk = np.argwhere(array[box] == label) + [axis.start for axis in box]
-        x, y, z = geometry.ijk_to_ras_mm(ijk.mean(axis=0)).tolist()
-        volume_mm3 = len(ijk) * geometry.voxel_volume_mm3
-        marked = MarkedLesion(
-            label,
-            (x, y, z),
-            volume_mm3=volume_mm3,
-            n_voxels=len(ijk),
-            equivalent_diameter_mm=float(np.cbrt(6 * volume_mm3 / np.pi)),
-        )
-        lesions.append(TrueLesion(marked, counts=visible))
+        lesions.append(TrueLesion(marked_lesion(label, ijk, geometry), counts=visible))
     return tuple(lesions)
+
+
+def marked_lesion(
+    number: int, ijk: npt.NDArray[np.integer[Any]], geometry: Geometry
+) -> MarkedLesion:
+    """Place and size of a lesion of these voxels, shape (n, 3), n at least 1."""
+    x, y, z = geometry.ijk_to_ras_mm(ijk.mean(axis=0)).tolist()
+    volume_mm3 = len(ijk) * geometry.voxel_volume_mm3
+    return MarkedLesion(
+        number,
+        (x, y, z),
+        volume_mm3=volume_mm3,
+        n_voxels=len(ijk),
+        equivalent_diameter_mm=equivalent_diameter_mm(volume_mm3),
+    )
 
 
 def predicted_lesions(detections: Sequence[Detection]) -> list[MarkedLesion]:

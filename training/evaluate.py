@@ -27,6 +27,8 @@ from training.counting import (
     summarize,
     true_lesions,
 )
+from training.point_options import add_point_arguments, operating_point
+from training.selection import spread
 
 SWEEP_THRESHOLDS = tuple(round(0.05 * n, 2) for n in range(1, 20))
 
@@ -38,13 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--heads", help="only these heads, for example 15,16")
     parser.add_argument("--limit", type=int, help="only this many cases, spread evenly")
     parser.add_argument("--output", type=Path, help="write all figures to this JSON file")
-    parser.add_argument("--threshold", type=float, help="instead of the bundle's")
-    parser.add_argument("--min-volume", type=float, help="in mm3, instead of the bundle's")
-    parser.add_argument(
-        "--min-contrast",
-        type=float,
-        help="contrast-to-noise below which a lesion does not count, instead of the bundle's",
-    )
+    add_point_arguments(parser)
     parser.add_argument(
         "--sweep", action="store_true", help="try thresholds and name the one with the best F1"
     )
@@ -58,11 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Evaluate as the arguments say; returns the exit code."""
     bundle = load_bundle(args.bundle)
-    point = bundle.operating_point
-    if args.threshold is not None:
-        point = replace(point, threshold=args.threshold)
-    if args.min_volume is not None:
-        point = replace(point, min_volume_mm3=args.min_volume)
+    point = operating_point(bundle, args)
     thresholds = [point.threshold, *SWEEP_THRESHOLDS] if args.sweep else [point.threshold]
     folders = case_folders(args.data, args.heads.split(",") if args.heads else None)
     report = evaluate(
@@ -183,21 +175,6 @@ def least_contrast(bundle: ModelBundle, given: float | None) -> float:
             "give --min-contrast"
         )
     return float(stored)
-
-
-def spread(folders: Sequence[Path], limit: int | None) -> list[Path]:
-    """At most ``limit`` of the folders, from the first to the last.
-
-    Raises
-    ------
-    UsageError
-        If the limit is below 1.
-    """
-    if limit is None or limit >= len(folders):
-        return list(folders)
-    if limit < 1:
-        raise UsageError(f"--limit is 1 or more, got {limit}")
-    return [folders[int(n * len(folders) / limit)] for n in range(limit)]
 
 
 def _line(outcome: ScanOutcome, case: Case) -> str:

@@ -113,12 +113,6 @@ def match(case: PreparedCase, detections: Sequence[Detection]) -> ScanOutcome:
     return count_lesions(str(case.info["case_id"]), predicted_lesions(detections), true, {})
 
 
-def spread(folders: Sequence[Path], number: int) -> list[Path]:
-    """So many of the folders, spread evenly; all if there are fewer."""
-    number = min(number, len(folders))
-    return [folders[n * len(folders) // number] for n in range(number)]
-
-
 def _true_lesion(lesion: dict[str, Any]) -> TrueLesion:
     x, y, z = (float(coordinate) for coordinate in lesion["center_ras_mm"])
     marked = MarkedLesion(

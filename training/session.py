@@ -23,7 +23,8 @@ from training.loss import detection_loss
 from training.optimization import learning_rate, update_average
 from training.run_log import RunLog
 from training.sampling import Batch, PatchSampler, prefetched
-from training.scan_validation import searcher_of, spread, validate_scans
+from training.scan_validation import searcher_of, validate_scans
+from training.selection import spread
 from training.settings import TrainingConfig
 from training.split import Split
 from training.validation import validate

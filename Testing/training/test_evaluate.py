@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from CMBDetectorLib.errors import UsageError
 from CMBDetectorLib.settings import OperatingPoint
 from training import evaluate as command
 from training.cases import case_folders, read_case, write_case
@@ -134,11 +133,3 @@ def test_the_images_themselves_are_not_what_is_compared(bundle, cases: Path, tmp
     assert report["summary"]["true_positives"] == 0
     assert report["summary"]["false_positives"] >= 2
     assert report["summary"]["false_negatives"] == 2
-
-
-def test_limit_takes_cases_from_everywhere(cases: Path) -> None:
-    folders = [Path(str(n)) for n in range(10)]
-    spread = [folder.name for folder in command.spread(folders, 3)]
-    assert spread == ["0", "3", "6"]
-    with pytest.raises(UsageError, match="--limit"):
-        command.spread(folders, 0)

@@ -6,7 +6,6 @@ import argparse
 import math
 import sys
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,6 +33,7 @@ from training.analysis.tables import (
     overview_table,
     scan_table,
 )
+from training.selection import spread
 
 SIMULATED = "simulated"
 FILES = {
@@ -142,7 +142,7 @@ def _find(args: argparse.Namespace) -> tuple[list[str], list[ScanSource]]:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise UsageError(f"several datasets are called {twice[0]!r}; tell them apart with --label")
-    sources = [source for part in found for source in _spread(part, args.limit)]
+    sources = [source for part in found for source in spread(part, args.limit)]
     if not sources:
         raise InputError("the datasets hold no scan; check the folders")
     if args.regions is not None:
@@ -156,12 +156,6 @@ def _find(args: argparse.Namespace) -> tuple[list[str], list[ScanSource]]:
         regions = find_regions(args.regions, [source.scan_id for source in sources])
         sources = [replace(source, regions=regions.get(source.scan_id)) for source in sources]
     return names, sources
-
-
-def _spread(sources: Sequence[ScanSource], limit: int | None) -> list[ScanSource]:
-    if limit is None or limit >= len(sources):
-        return list(sources)
-    return [sources[int(n * len(sources) / limit)] for n in range(limit)]
 
 
 class _Progress:

@@ -24,8 +24,8 @@ from CMBDetectorLib.evaluation.sources import image_files
 from CMBDetectorLib.io.reading import read_image
 from CMBDetectorLib.volume import Volume
 from training.counting import TrueLesion
-from training.evaluate import spread
 from training.measures.scans import MeasuredScan, PlannedScan, slice_class
+from training.selection import spread
 
 TABLE_NAME = "lesions.csv"
 

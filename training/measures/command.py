@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from CMBDetectorLib.errors import UsageError
 from training.measures.scans import MEASURES
+from training.point_options import add_point_arguments, operating_point
 
 if TYPE_CHECKING:
     from CMBDetectorLib.models.bundle import ModelBundle
@@ -36,13 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--heads", default="13-16", help="(a) simulated heads (13-16)")
     parser.add_argument("--limit", type=int, help="(a, d) at most so many scans of each")
     parser.add_argument("--seeds", type=int, default=8, help="(c) heads with lesions (8)")
-    parser.add_argument("--threshold", type=float, help="instead of the bundle's")
-    parser.add_argument("--min-volume", type=float, help="in mm3, instead of the bundle's")
-    parser.add_argument(
-        "--min-contrast",
-        type=float,
-        help="contrast-to-noise below which a lesion does not count, instead of the bundle's",
-    )
+    add_point_arguments(parser)
     parser.add_argument(
         "--anatomy",
         choices=("none", "auto"),
@@ -170,11 +165,7 @@ def _sweep(outcomes: Outcomes, subset: str, thresholds: tuple[float, ...]) -> li
 def _detector(args: argparse.Namespace, bundle: ModelBundle) -> Detector:
     from training.measures.detection import Detector
 
-    point = bundle.operating_point
-    if args.threshold is not None:
-        point = replace(point, threshold=args.threshold)
-    if args.min_volume is not None:
-        point = replace(point, min_volume_mm3=args.min_volume)
+    point = operating_point(bundle, args)
     with_anatomy = args.anatomy == "auto"
     others = () if with_anatomy else SWEEP_THRESHOLDS
     return Detector(

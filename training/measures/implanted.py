@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache, partial
 
 import numpy as np
@@ -12,7 +13,7 @@ from scipy import ndimage
 from CMBDetectorLib.evaluation.lesions import MarkedLesion
 from CMBDetectorLib.geometry import Geometry
 from CMBDetectorLib.volume import Volume
-from training.counting import TrueLesion
+from training.counting import TrueLesion, marked_lesion
 from training.measures.healthy import (
     HealthyHead,
     averaged_slices,
@@ -92,16 +93,7 @@ def implant_truth(
             lesions.append(TrueLesion(marked, counts=False))
             continue
         labels[tuple(ijk.T)] = number
-        x, y, z = grid.ijk_to_ras_mm(ijk.mean(axis=0)).tolist()
-        volume_mm3 = len(ijk) * grid.voxel_volume_mm3
-        marked = MarkedLesion(
-            number,
-            (x, y, z),
-            volume_mm3=volume_mm3,
-            n_voxels=len(ijk),
-            equivalent_diameter_mm=float(np.cbrt(6 * volume_mm3 / np.pi)),
-            region=implant.place,
-        )
+        marked = replace(marked_lesion(number, ijk, grid), region=implant.place)
         visible = loss[tuple(ijk.T)].max() >= min_contrast_to_noise * noise
         lesions.append(TrueLesion(marked, counts=bool(visible)))
     return tuple(lesions), without.with_array(labels)

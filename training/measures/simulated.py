@@ -12,8 +12,8 @@ from CMBDetectorLib.errors import UsageError
 from CMBDetectorLib.models.bundle import ModelBundle
 from training.cases import case_folders, read_case
 from training.counting import true_lesions
-from training.evaluate import spread
 from training.measures.scans import MeasuredScan, PlannedScan, slice_class
+from training.selection import spread
 
 
 def plan_simulated(
