@@ -18,6 +18,7 @@ from CMBDetectorLib.evaluation.outcomes import ScanOutcome
 from CMBDetectorLib.inference.device import ComputeDevice
 from CMBDetectorLib.inference.ensemble import run_ensemble
 from CMBDetectorLib.models.networks import fold_batch_norms
+from CMBDetectorLib.models.strides import Strides, total_strides
 from CMBDetectorLib.postprocessing.lesions import find_lesions
 from CMBDetectorLib.preprocessing.resample import resample
 from CMBDetectorLib.progress import ProgressReporter
@@ -41,6 +42,7 @@ class Searcher:
     network: nn.Module
     tiling: TilingSettings
     channel: int
+    strides: Strides
     compute: ComputeDevice
 
     def probability(self, case: PreparedCase) -> Volume:
@@ -51,6 +53,7 @@ class Searcher:
             [self.network],
             tiling=self.tiling,
             channel=self.channel,
+            strides=self.strides,
             compute=self.compute,
             reporter=ProgressReporter({"inference": 1.0}),
         )
@@ -78,7 +81,13 @@ def as_shipped(network: nn.Module) -> nn.Module:
 
 def searcher_of(network: nn.Module, config: TrainingConfig, compute: ComputeDevice) -> Searcher:
     """The searcher with a copy of a network in training."""
-    return Searcher(as_shipped(network), config.tiling, config.probability_channel, compute)
+    return Searcher(
+        as_shipped(network),
+        config.tiling,
+        config.probability_channel,
+        total_strides(config.network_def),
+        compute,
+    )
 
 
 def validate_scans(

@@ -26,6 +26,7 @@ from CMBDetectorLib.inference.tiles import (
 )
 from CMBDetectorLib.models.bundle import ModelBundle
 from CMBDetectorLib.models.networks import load_members
+from CMBDetectorLib.models.strides import total_strides
 from CMBDetectorLib.progress import StageReporter
 from CMBDetectorLib.results import ResultWarning
 from CMBDetectorLib.settings import TilingSettings
@@ -90,6 +91,7 @@ def predict(
         channel=bundle.probability_channel,
         compute=compute,
         reporter=reporter,
+        strides=total_strides(bundle.network_def),
     )
 
 
@@ -102,8 +104,9 @@ def run_ensemble(
     channel: int,
     compute: ComputeDevice,
     reporter: StageReporter,
+    strides: Shape = (1, 1, 1),
 ) -> Prediction:
-    """As :func:`predict`, with networks that are loaded already.
+    """As :func:`predict`, with networks that are loaded already, and where tiles may begin.
 
     The networks take (batch, 1, i, j, k) and give logits (batch, channels, i, j, k); they are
     converted to the precision of ``compute``. When memory runs out, the batch is halved, then the
@@ -122,6 +125,7 @@ def run_ensemble(
                 inside,
                 current,
                 channel=channel,
+                strides=strides,
                 compute=compute,
                 reporter=reporter,
             )
@@ -179,11 +183,12 @@ def _run(
     tiling: TilingSettings,
     *,
     channel: int,
+    strides: Shape,
     compute: ComputeDevice,
     reporter: StageReporter,
 ) -> tuple[FloatArray, int]:
     """Weighted mean over tiles of the mean over networks; also the number of tiles."""
-    tiles = plan_tiles(inside, tiling.tile_shape, tiling.overlap)
+    tiles = plan_tiles(inside, tiling.tile_shape, tiling.overlap, strides)
     importance = importance_map(tiling.tile_shape)
     weighted = np.zeros(pixels.shape, dtype=np.float32)
     weights = np.zeros(pixels.shape, dtype=np.float32)

@@ -24,14 +24,16 @@ class Tile:
     start: Shape
 
 
-def plan_tiles(mask: BoolArray, tile_shape: Shape, overlap: float) -> tuple[Tile, ...]:
+def plan_tiles(
+    mask: BoolArray, tile_shape: Shape, overlap: float, strides: Shape = (1, 1, 1)
+) -> tuple[Tile, ...]:
     """Place tiles so that each voxel of the mask lies in at least one.
 
     Slabs of slices are placed first, over the slices that hold mask; then rows within each slab,
     over the mask of that slab; then tiles along each row, over the mask of that row. So the tiles
     follow the outline of the head, and fewer are needed than on one grid over its bounding box.
-    Neighbors along each axis share at least ``overlap`` of their length. A volume smaller than a
-    tile lies centred in it.
+    Neighbors along each axis share at least ``overlap`` of their length, if that leaves a whole
+    number of strides. A volume smaller than a tile lies centred in it.
 
     Parameters
     ----------
@@ -41,15 +43,18 @@ def plan_tiles(mask: BoolArray, tile_shape: Shape, overlap: float) -> tuple[Tile
         Voxels along i, j, k.
     overlap
         Share of a tile, from 0 to below 1.
+    strides
+        Tiles begin at multiples of these. With the network's total strides its values do not
+        depend on where the mask happens to end; a tile may then reach beyond the volume.
     """
     tiles: list[Tile] = []
     size_i, size_j, size_k = mask.shape
     length_i, length_j, length_k = tile_shape
-    for k in _starts(_any(mask, (0, 1)), length_k, overlap):
+    for k in _starts(_any(mask, (0, 1)), length_k, overlap, strides[2]):
         slab = _any(mask[:, :, _clipped(k, length_k, size_k)], (2,))
-        for i in _starts(_any(slab, (1,)), length_i, overlap):
+        for i in _starts(_any(slab, (1,)), length_i, overlap, strides[0]):
             row = _any(slab[_clipped(i, length_i, size_i)], (0,))
-            for j in _starts(row, length_j, overlap):
+            for j in _starts(row, length_j, overlap, strides[1]):
                 if row[_clipped(j, length_j, size_j)].any():
                     tiles.append(Tile((i, j, k)))
     return tuple(tiles)
@@ -88,22 +93,23 @@ def _any(occupied: BoolArray, axes: tuple[int, ...]) -> BoolArray:
     return np.asarray(occupied.any(axis=axes), dtype=np.bool_)
 
 
-def _starts(occupied: BoolArray, length: int, overlap: float) -> list[int]:
+def _starts(occupied: BoolArray, length: int, overlap: float, stride: int) -> list[int]:
     """First voxels of the tiles that cover the occupied stretch of one axis."""
     size = occupied.size
     places = np.flatnonzero(occupied)
     if places.size == 0:
         return []
     if size <= length:
-        return [-((length - size) // 2)]
-    first, last = int(places[0]), int(places[-1])
-    span = last + 1 - first
-    if span <= length:
-        centered = first - (length - span) // 2
-        return [min(max(centered, 0), size - length)]
-    step = max(1, math.floor(length * (1 - overlap)))
-    count = 1 + math.ceil((span - length) / step)
-    return [first + round(n * (span - length) / (count - 1)) for n in range(count)]
+        return [-((length - size) // 2 // stride) * stride]
+    # From here on in strides: what is occupied, and what a tile covers wherever it begins.
+    first, last = int(places[0]) // stride, int(places[-1]) // stride
+    span, covered, most = last + 1 - first, length // stride, -(-size // stride)
+    if span <= covered:
+        centered = first - (covered - span) // 2
+        return [min(max(centered, 0), most - covered) * stride]
+    step = max(1, math.floor(covered * (1 - overlap)))
+    count = 1 + math.ceil((span - covered) / step)
+    return [(first + round(n * (span - covered) / (count - 1))) * stride for n in range(count)]
 
 
 def _clipped(start: int, length: int, size: int) -> slice:

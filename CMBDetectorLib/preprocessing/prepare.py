@@ -14,6 +14,8 @@ from CMBDetectorLib.preprocessing.resample import resample
 from CMBDetectorLib.settings import GridSettings, NormalizationSettings, PreprocessingSettings
 from CMBDetectorLib.volume import Volume
 
+CROP_UNIT_VOXELS = 16
+
 
 @dataclass(frozen=True)
 class PreparedImage:
@@ -113,7 +115,11 @@ def _intensity_scale(
 def _cropped_to_mask(
     grid: Geometry, inside: npt.NDArray[np.bool_], native: Geometry, margin_mm: float
 ) -> Geometry:
-    """The part of ``grid`` that holds the mask and a margin, within the field of view."""
+    """The part of ``grid`` that holds the mask and a margin, within the field of view.
+
+    It begins at a multiple of 16 voxels of the whole grid. Networks' strides divide that, so that a
+    mask that is a voxel larger does not move the image against them.
+    """
     ends = []
     for axis in range(3):
         others = tuple(a for a in range(3) if a != axis)
@@ -124,4 +130,5 @@ def _cropped_to_mask(
     margin = margin_mm / np.array(grid.spacing_mm)
     start = np.floor(np.round(in_grid.min(axis=0) - margin + 0.5, 6)).astype(int)
     stop = np.ceil(np.round(in_grid.max(axis=0) + margin + 0.5, 6)).astype(int)
-    return grid.cropped(np.maximum(start, 0).tolist(), np.minimum(stop, grid.shape).tolist())
+    start = np.maximum(start, 0) // CROP_UNIT_VOXELS * CROP_UNIT_VOXELS
+    return grid.cropped(start.tolist(), np.minimum(stop, grid.shape).tolist())

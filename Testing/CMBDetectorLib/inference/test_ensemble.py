@@ -85,6 +85,7 @@ def run(
     tiling: TilingSettings = TILING,
     compute: ComputeDevice = FP32,
     channel: int = 1,
+    strides: tuple[int, int, int] = (1, 1, 1),
 ) -> Prediction:
     return run_ensemble(
         image,
@@ -94,6 +95,7 @@ def run(
         channel=channel,
         compute=compute,
         reporter=reporter(),
+        strides=strides,
     )
 
 
@@ -239,6 +241,25 @@ def test_cancel_stops_before_the_next_forward_pass() -> None:
             reporter=reporter(cancel=cancel),
         )
     assert (first.batch_sizes, second.batch_sizes) == ([4], [])
+
+
+def test_values_do_not_depend_on_where_the_mask_begins() -> None:
+    image = scan((150, 60, 24))
+    network = small_unet(seed=4)
+    masks = []
+    for first in (20, 21, 22, 23):
+        mask = np.zeros(image.array.shape, dtype=bool)
+        mask[first:130, 5:55] = True
+        masks.append(image.with_array(mask))
+    middle = (slice(48, 110), slice(10, 50))
+
+    def largest_change(strides: tuple[int, int, int]) -> float:
+        maps = [
+            run(image, mask, [network], strides=strides).probability.array[middle] for mask in masks
+        ]
+        return float(max(np.abs(one - maps[0]).max() for one in maps))
+
+    assert largest_change((4, 4, 2)) < 0.2 * largest_change((1, 1, 1))
 
 
 def test_progress_rises_with_every_batch() -> None:

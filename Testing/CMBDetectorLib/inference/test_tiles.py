@@ -18,9 +18,18 @@ shapes = st.tuples(lengths, lengths, lengths)
 tile_shapes = st.tuples(st.integers(2, 16), st.integers(2, 16), st.integers(2, 16))
 
 
-def coverage(mask: np.ndarray, tile_shape: tuple[int, int, int], overlap: float) -> np.ndarray:
+strides_and_tiles = st.tuples(*[st.sampled_from([1, 2, 4])] * 3).flatmap(
+    lambda strides: st.tuples(
+        st.just(strides), st.tuples(*(st.integers(1, 4).map(lambda n, s=s: n * s) for s in strides))
+    )
+)
+
+
+def coverage(
+    mask: np.ndarray, tile_shape: tuple[int, int, int], tiles: tuple[Tile, ...]
+) -> np.ndarray:
     counts = np.zeros(mask.shape, dtype=np.float32)
-    for tile in plan_tiles(mask, tile_shape, overlap):
+    for tile in tiles:
         add_tile(counts, tile, np.ones(tile_shape, dtype=np.float32))
     return counts
 
@@ -42,12 +51,45 @@ def test_every_voxel_of_the_mask_is_covered(
 ) -> None:
     mask = np.random.default_rng(seed).random(shape) < density
     tiles = plan_tiles(mask, tile_shape, overlap)
-    assert (coverage(mask, tile_shape, overlap)[mask] >= 1).all()
+    assert (coverage(mask, tile_shape, tiles)[mask] >= 1).all()
     assert len(set(tiles)) == len(tiles)
     for tile in tiles:
         assert cut_tile(mask.astype(np.float32), tile, tile_shape).any()
         for start, size, length in zip(tile.start, shape, tile_shape, strict=True):
             assert size <= length or 0 <= start <= size - length
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    shape=shapes,
+    strides_and_tile=strides_and_tiles,
+    overlap=st.sampled_from([0.0, 0.25, 0.5, 0.9]),
+    density=st.sampled_from([0.0005, 0.02, 0.5]),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_tiles_begin_at_strides_and_cover_the_mask(
+    shape: tuple[int, int, int],
+    strides_and_tile: tuple[tuple[int, int, int], tuple[int, int, int]],
+    overlap: float,
+    density: float,
+    seed: int,
+) -> None:
+    strides, tile_shape = strides_and_tile
+    mask = np.random.default_rng(seed).random(shape) < density
+    tiles = plan_tiles(mask, tile_shape, overlap, strides)
+    assert (coverage(mask, tile_shape, tiles)[mask] >= 1).all()
+    assert len(set(tiles)) == len(tiles)
+    for tile in tiles:
+        for start, size, length, stride in zip(tile.start, shape, tile_shape, strides, strict=True):
+            assert start % stride == 0
+            assert size <= length or 0 <= start < size - length + stride
+
+
+def test_neighbors_share_the_overlap_in_strides() -> None:
+    mask = np.zeros((301, 8, 8), dtype=bool)
+    mask[3:299] = True
+    tiles = plan_tiles(mask, (96, 8, 8), 0.25, (8, 8, 2))
+    assert [tile.start[0] for tile in tiles] == [0, 72, 136, 208]
 
 
 def test_neighbors_share_the_overlap() -> None:

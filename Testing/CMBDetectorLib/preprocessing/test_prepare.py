@@ -133,10 +133,15 @@ def test_crop_is_the_part_of_the_whole_grid_around_the_brain():
     np.testing.assert_allclose(prepared.image.array, expected, atol=1e-5)
 
     places = np.argwhere(prepared.mask.array)
-    margins_mm = np.stack([places.min(axis=0), np.array(cropped.shape) - 1 - places.max(axis=0)])
-    margins_mm = margins_mm * np.array(cropped.spacing_mm)
-    assert np.all(margins_mm >= 2.5)
-    assert np.all(margins_mm <= 3.0 + 2 * np.array(cropped.spacing_mm) + 0.9)
+    margins = np.stack([places.min(axis=0), np.array(cropped.shape) - 1 - places.max(axis=0)])
+    margins_mm = margins * np.array(cropped.spacing_mm)
+    longest_mm = 3.0 + 2 * np.array(cropped.spacing_mm) + 0.9
+    assert np.all(margins_mm[1] >= 2.5)
+    assert np.all(margins_mm[1] <= longest_mm)
+    # The first voxel is the last multiple of 16 that leaves the margin.
+    assert np.all(start % 16 == 0)
+    assert np.all((margins_mm[0] >= 2.5) | (start == 0))
+    assert np.all(margins_mm[0] < longest_mm + 16 * np.array(cropped.spacing_mm))
     native_ml = np.count_nonzero(mask.array) * mask.geometry.voxel_volume_mm3
     model_ml = np.count_nonzero(prepared.mask.array) * cropped.voxel_volume_mm3
     assert model_ml == pytest.approx(native_ml, rel=0.02)
