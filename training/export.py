@@ -37,6 +37,17 @@ _FIGURES = (
     "heads",
     "summary",
 )
+_MEASURES = (
+    "bundle",
+    "version",
+    "operating_point",
+    "min_contrast_to_noise",
+    "anatomy",
+    "rule",
+    "not_measured",
+    "figures",
+    "measures",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,7 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threshold", type=float, help="instead of the configuration's")
     parser.add_argument("--min-volume", type=float, help="in mm3, instead of the configuration's")
     parser.add_argument(
-        "--metrics", type=Path, nargs="*", default=[], help="figures written by evaluate"
+        "--metrics", type=Path, nargs="*", default=[], help="figures written by evaluate or measure"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace the bundle")
 
@@ -174,24 +185,32 @@ def average_weights(
 
 
 def read_metrics(paths: Sequence[Path]) -> dict[str, Any]:
-    """The summaries of files written by ``evaluate``, by the files' names without ending.
+    """The summaries of files of ``evaluate`` or ``measure``, by their names without ending.
 
     Raises
     ------
     UsageError
-        If a file cannot be read or was not written by ``evaluate``.
+        If a file cannot be read or was not written by one of them.
     """
     metrics = {}
     for path in paths:
         try:
             report = json.loads(path.read_text(encoding="utf-8"))
-            metrics[path.stem] = {key: report[key] for key in _FIGURES}
+            keys = _MEASURES if "measures" in report else _FIGURES
+            metrics[path.stem] = {key: _without_rows(report[key]) for key in keys}
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UsageError(
                 f"{path} does not hold figures ({error}); write it with: "
-                "python -m training evaluate --output"
+                "python -m training evaluate --output, or measure --output"
             ) from error
     return metrics
+
+
+def _without_rows(figures: Any) -> Any:
+    """Figures without those of each scan, which would make the card's source many times as long."""
+    if not isinstance(figures, Mapping):
+        return figures
+    return {key: _without_rows(value) for key, value in figures.items() if key != "rows"}
 
 
 def license_text() -> str:
@@ -247,6 +266,7 @@ def _training_data(config: TrainingConfig, facts: Sequence[Mapping[str, Any]]) -
         "selection": list(config.data.selection),
         "test": list(config.data.test),
         "min_contrast_to_noise": config.data.min_contrast_to_noise,
+        **({"learned_from": facts[0]["learned_from"]} if "learned_from" in facts[0] else {}),
         "members": [_member(fact, is_real=REAL in sources) for fact in facts],
     }
 

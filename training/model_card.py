@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from CMBDetectorLib.models.manifest import BundleManifest
+from training.learned import learned_lines
+from training.measures.tables import card_lines
 
 
 def model_card(manifest: BundleManifest) -> str:
@@ -62,6 +64,7 @@ def _training(data: Mapping[str, Any]) -> list[str]:
         f"{', '.join(data['selection']) or 'none'} for selection, "
         f"{', '.join(data['test']) or 'none'} for the figures below.",
         "",
+        *([*learned_lines(data["learned_from"]), ""] if "learned_from" in data else []),
         "| member | left out | cases | steps | minutes | seed |",
         "|---|---|---|---|---|---|",
     ]
@@ -110,6 +113,9 @@ def _figures(metrics: Mapping[str, Any]) -> list[str]:
     if not metrics:
         return [*lines, "None have been measured for this bundle.", ""]
     for name, report in metrics.items():
+        if "measures" in report:
+            lines += card_lines(name, report)
+            continue
         summary = report["summary"]
         point = report["operating_point"]
         lines += [

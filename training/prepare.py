@@ -109,6 +109,7 @@ def prepare_case(case: Case, config: TrainingConfig) -> PreparedCase:
         "source": source,
         "image_sha256": case.metadata.get("image_sha256", ""),
         "sequence": case.metadata["sequence"],
+        "acquisition": dict(case.metadata.get("acquisition", {})),
         "mask": mask_source,
         "spacing_mm": grid.spacing_mm,
         "affine": grid.affine.tolist(),

@@ -49,10 +49,11 @@ class PreparedCase:
         random voxels of veins, of other mimics and of the brain.
     info
         Plain JSON: ``case_id``; ``group`` (head or participant) and its ``split``; ``source``
-        ("simulated" or "real"); ``sequence``; ``affine`` and ``spacing_mm`` of the grid;
-        ``native_shape`` and ``native_affine`` of the image it was made from; ``lesions``, each
-        with ``label``, ``center_ras_mm``, ``diameter_mm`` and whether it ``counts``; ``taught``
-        and ``ignored`` lesions; ``content_sha256`` of image and labels.
+        ("simulated" or "real"); ``sequence``; ``acquisition``, the protocol of a simulated one;
+        ``affine`` and ``spacing_mm`` of the grid; ``native_shape`` and ``native_affine`` of the
+        image it was made from; ``lesions``, each with ``label``, ``center_ras_mm``, ``diameter_mm``
+        and whether it ``counts``; ``taught`` and ``ignored`` lesions; ``content_sha256`` of image
+        and labels.
     """
 
     image: npt.NDArray[np.float16]

@@ -20,6 +20,7 @@ from training.configuration import plain_config, read_config
 from training.distributed import Processes, training_processes
 from training.hard_negatives import Places, no_places
 from training.initial_weights import load_initial_weights
+from training.learned import learned_from
 from training.optimization import new_state
 from training.prepared_case import prepared_folders
 from training.run_log import open_log
@@ -247,6 +248,7 @@ def _facts(config: TrainingConfig, split: Split, member: int | None) -> dict[str
         "left_out": list(split.left_out),
         "n_cases": len(split.learning),
         "sources": split.sources,
+        "learned_from": learned_from(split.learning),
         "split_sha256": split.sha256,
         "config": plain_config(config),
     }

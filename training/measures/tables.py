@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from training.measures.scans import MEASURES
 
 Report = Mapping[str, Any]
+
+_FEWEST_LESIONS = 5
+_LOW_RECALL = 0.6
 
 
 def measures_markdown(report: Report) -> list[str]:
@@ -17,8 +20,7 @@ def measures_markdown(report: Report) -> list[str]:
         f"## {report['bundle']} {report['version']}, threshold {point['threshold']:g}, "
         f"at least {point['min_volume_mm3']:g} mm³, anatomy {report['anatomy']}",
         "",
-        f"{report['rule'][0].upper()}{report['rule'][1:]}. Intervals: 95 %, bootstrap over scans; "
-        "those of (b) and (c) say nothing about other heads, as there is one.",
+        f"{report['rule'][0].upper()}{report['rule'][1:]}. {_INTERVALS}",
         "",
         *_figures(report["figures"]),
         *_not_measured(report["not_measured"]),
@@ -29,6 +31,36 @@ def measures_markdown(report: Report) -> list[str]:
         lines += ["### Thresholds", "", *_sweep(report["sweep"], "threshold")]
     for name, sweep in report["members"].items():
         lines += [f"### Thresholds, {name}", "", *_sweep(sweep, "threshold")]
+    return lines
+
+
+def card_lines(name: str, report: Report) -> list[str]:
+    """The lines of a model card: the figures, and the classes in which much is missed."""
+    point = report["operating_point"]
+    lines = [
+        f"### {name}",
+        "",
+        f"By `python -m training measure`; threshold {point['threshold']:g}, at least "
+        f"{point['min_volume_mm3']:g} mm³, anatomy {report['anatomy']}. Matching: {report['rule']} "
+        f"(visibility below {report['min_contrast_to_noise']:g}). {_INTERVALS}",
+        "",
+        *_figures(report["figures"]),
+        *_not_measured(report["not_measured"]),
+    ]
+    missed = [
+        f"- ({measure}) {_KINDS[kind]}, {one['class']}: {one['recall']:.2f} of {one['lesions']} "
+        "lesions found"
+        for measure, kind, one in _classes(report["measures"])
+        if one["lesions"] >= _FEWEST_LESIONS and (one["recall"] or 0.0) < _LOW_RECALL
+    ]
+    if missed:
+        lines += [
+            f"Where it fails, classes of {_FEWEST_LESIONS} lesions or more with a recall below "
+            f"{_LOW_RECALL:g}:",
+            "",
+            *missed,
+            "",
+        ]
     return lines
 
 
@@ -53,25 +85,29 @@ def _not_measured(reasons: Mapping[str, str]) -> list[str]:
     return [*lines, ""] if lines else []
 
 
-def _strata(measures: Mapping[str, Report]) -> list[str]:
-    rows = []
-    for name, summary in measures.items():
+def _classes(measures: Mapping[str, Report]) -> Iterator[tuple[str, str, Report]]:
+    """Measure, kind of class and the class, of all that hold anything."""
+    for measure, summary in measures.items():
         for kind, classes in (*summary["by_lesion"].items(), *summary["by_scan"].items()):
             for one in classes:
-                if one["class"] == "unknown" or not (one["lesions"] or one["scans"]):
-                    continue
-                rows.append(
-                    [
-                        f"({name}) {_KINDS[kind]}",
-                        one["class"],
-                        "-" if one["scans"] is None else str(one["scans"]),
-                        str(one["lesions"]),
-                        _with_interval(one["recall"], one["intervals"]["recall"]),
-                        _number(one["precision"] if one["scans"] else None),
-                        _number(one["f1"] if one["scans"] else None),
-                        _number(one["false_positives_per_scan"] if one["scans"] else None),
-                    ]
-                )
+                if one["class"] != "unknown" and (one["lesions"] or one["scans"]):
+                    yield measure, kind, one
+
+
+def _strata(measures: Mapping[str, Report]) -> list[str]:
+    rows = [
+        [
+            f"({name}) {_KINDS[kind]}",
+            one["class"],
+            "-" if one["scans"] is None else str(one["scans"]),
+            str(one["lesions"]),
+            _with_interval(one["recall"], one["intervals"]["recall"]),
+            _number(one["precision"] if one["scans"] else None),
+            _number(one["f1"] if one["scans"] else None),
+            _number(one["false_positives_per_scan"] if one["scans"] else None),
+        ]
+        for name, kind, one in _classes(measures)
+    ]
     head = ["classes", "class", "scans", "lesions", "recall (95 %)", "P", "F1", "FP/scan"]
     return ["### Classes", "", *table(head, rows), ""] if rows else []
 
@@ -99,6 +135,10 @@ def _sweep(sweep: Sequence[Report], first: str) -> list[str]:
     return [*table([first, *columns], rows), ""]
 
 
+_INTERVALS = (
+    "Intervals: 95 %, bootstrap over scans; those of (b) and (c) say nothing about other heads, "
+    "as there is one."
+)
 _KINDS = {
     "equivalent_diameter_mm": "diameter (mm)",
     "region": "place",

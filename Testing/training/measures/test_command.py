@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,10 +13,13 @@ import pytest
 
 from CMBDetectorLib.errors import UsageError
 from CMBDetectorLib.settings import OperatingPoint
+from training.export import read_metrics
 from training.measures import command
 from training.measures.annotated import plan_annotated
 from training.measures.detection import WHOLE, Detector, run_scans, subsets
 from training.measures.simulated import plan_simulated
+from training.measures.tables import card_lines
+from training.model_card import model_card
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -67,6 +71,26 @@ def test_all_four_are_measured_and_written(
     kept = {path.name for path in (tmp_path / "kept").iterdir()}
     assert {"implanted_00_swi.nii.gz", "implanted_00_swi_truth.nii.gz"} <= kept
     assert "sub-1_T2S_probability.nii.gz" in kept
+
+
+def test_the_model_card_takes_the_measures(bundle, annotated: Path, tmp_path: Path) -> None:
+    path = tmp_path / "development measures.json"
+    words = ["--bundle", bundle.root, "--annotated", annotated, "--device", "cpu"]
+    # Nothing is so large, so that all lesions are missed.
+    words += ["--min-volume", 1e6, "--output", path]
+    assert command.run(arguments(*map(str, words))) == 0
+    metrics = read_metrics([path])
+    report = metrics["development measures"]
+    assert report["measures"]["d"]["false_negatives"] == 2
+    assert "rows" not in report["measures"]["d"]
+    assert metrics == json.loads(json.dumps(metrics))
+    assert "Where it fails" not in "\n".join(card_lines("x", report))
+    for one in report["measures"]["d"]["by_scan"]["slice_class"]:
+        one["lesions"] *= 5
+    card = model_card(replace(bundle, metrics=metrics))
+    assert "### development measures" in card
+    assert "| (d) recall" in card
+    assert re.search(r"- \(d\) slices, .*mm: 0\.00 of (5|10) lesions found", card)
 
 
 def test_what_is_not_measured_is_named(bundle, annotated: Path, capsys) -> None:
