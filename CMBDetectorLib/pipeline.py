@@ -18,7 +18,7 @@ from CMBDetectorLib.anatomical_map import (
     place_lesions,
     read_anatomy,
 )
-from CMBDetectorLib.errors import InputError
+from CMBDetectorLib.errors import InputError, UsageError
 from CMBDetectorLib.io.reading import read_image, read_mask
 from CMBDetectorLib.preflight import (
     check_anatomy_choice,
@@ -36,10 +36,17 @@ from CMBDetectorLib.searching import (
     Detectors,
     as_detectors,
     find_detectors,
+    has_own_rules,
     joint_operating_point,
     search,
 )
-from CMBDetectorLib.settings import AnatomyChoice, Backend, DetectionRequest, Precision
+from CMBDetectorLib.settings import (
+    AnatomyChoice,
+    Backend,
+    DetectionRequest,
+    OperatingPoint,
+    Precision,
+)
 from CMBDetectorLib.volume import Volume
 
 if TYPE_CHECKING:
@@ -161,7 +168,7 @@ def detect(
         )
         check_outputs(paths.all_paths(), overwrite=request.overwrite)
     detectors = find_detectors(request.model) if bundle is None else as_detectors(bundle)
-    resolve_operating_point(request, joint_operating_point(detectors))
+    _operating_point(request, detectors)
     with reporter.stage("read", f"reading {request.input_path.name}"):
         scan = _read_scan(request)
     with _errors_naming(request.input_path):
@@ -186,6 +193,7 @@ def detect_volume(
     backend: Backend = "torch",
     threshold: float | None = None,
     min_volume_mm3: float | None = None,
+    extent_threshold: float | None = None,
     keep_probability: bool = False,
     on_progress: ProgressCallback | None = None,
     cancel: CancelToken | None = None,
@@ -203,6 +211,7 @@ def detect_volume(
         backend=backend,
         threshold=threshold,
         min_volume_mm3=min_volume_mm3,
+        extent_threshold=extent_threshold,
         save_probability=keep_probability,
     )
     check_anatomy_choice(request)
@@ -281,6 +290,22 @@ def _whole_image(volume: Volume) -> BrainMask:
     return BrainMask(volume.with_array(volume.array != 0), WHOLE_IMAGE, (warning,))
 
 
+def _operating_point(request: DetectionRequest, detectors: Detectors) -> OperatingPoint:
+    """As asked for, or the models' own.
+
+    Raises
+    ------
+    UsageError
+        If a value is out of range, or the model makes lesions by rules that do not know it.
+    """
+    if request.extent_threshold is not None and has_own_rules(detectors):
+        raise UsageError(
+            f"{detectors[0].id} makes lesions by its own rules, which have one threshold; "
+            "leave out the extent's"
+        )
+    return resolve_operating_point(request, joint_operating_point(detectors))
+
+
 def _search(
     scan: Scan,
     detectors: Detectors,
@@ -290,7 +315,7 @@ def _search(
 ) -> DetectionResult:
     """From a usable image to its lesions; the image's own grid comes back in the result."""
     started_at = timestamp()
-    operating_point = resolve_operating_point(request, joint_operating_point(detectors))
+    operating_point = _operating_point(request, detectors)
     require_inference_packages()
     anatomy, compute = scan.anatomy, None
     if request.anatomy == "auto" and anatomy_bundle is None:
@@ -326,6 +351,7 @@ def _search(
             anatomy=anatomy.record,
             detectors=detectors,
             compute=compute,
+            precision=found.precision,
             operating_point=operating_point,
             started_at=started_at,
             statistics=found.statistics,

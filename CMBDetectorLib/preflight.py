@@ -18,12 +18,12 @@ INFERENCE_PACKAGES = ("torch", "monai", "safetensors")
 
 
 def resolve_operating_point(request: DetectionRequest, default: OperatingPoint) -> OperatingPoint:
-    """The request's threshold and minimum volume where given, else the model's own.
+    """The request's thresholds and minimum volume where given, else the model's own.
 
     Raises
     ------
     UsageError
-        If the threshold is not in (0, 1] or the minimum volume is negative or not a number.
+        If a threshold is not in (0, 1] or the minimum volume is negative or not a number.
     """
     threshold = default.threshold if request.threshold is None else request.threshold
     if not 0.0 < threshold <= 1.0:
@@ -33,7 +33,18 @@ def resolve_operating_point(request: DetectionRequest, default: OperatingPoint) 
     )
     if not 0.0 <= volume_mm3 < float("inf"):
         raise UsageError(f"the minimum volume is 0 mm³ or more, got {volume_mm3}")
-    return OperatingPoint(threshold=float(threshold), min_volume_mm3=float(volume_mm3))
+    extent = (
+        default.extent_threshold if request.extent_threshold is None else request.extent_threshold
+    )
+    if extent is not None and not 0.0 < extent <= 1.0:
+        raise UsageError(
+            f"the extent's threshold is a probability above 0 and up to 1, got {extent}"
+        )
+    return OperatingPoint(
+        threshold=float(threshold),
+        min_volume_mm3=float(volume_mm3),
+        extent_threshold=None if extent is None else float(extent),
+    )
 
 
 def check_anatomy_choice(request: DetectionRequest) -> None:

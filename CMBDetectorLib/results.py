@@ -196,6 +196,7 @@ class Provenance:
     anatomy_name: str = ""
     anatomy_model_sha256: dict[str, str] = field(default_factory=dict)
     anatomy_file_sha256: str = ""
+    extent_threshold: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain types for JSON; tuples become lists."""

@@ -42,13 +42,15 @@ Detectors: TypeAlias = tuple[DetectorBundle, ...]
 class Findings:
     """What the models make of an image, on the image's own grid.
 
-    ``statistics`` holds plain values for the record of the run.
+    ``precision`` is what the networks computed in, several joined by " + "; ``statistics`` holds
+    plain values for the record of the run.
     """
 
     candidates: tuple[Detection, ...]
     label_map: Volume
     probability: Volume
     warnings: tuple[ResultWarning, ...]
+    precision: str
     statistics: dict[str, Any]
 
 
@@ -92,7 +94,17 @@ def joint_operating_point(detectors: Detectors) -> OperatingPoint:
     return OperatingPoint(
         threshold=sum(point.threshold for point in points) / len(points),
         min_volume_mm3=sum(point.min_volume_mm3 for point in points) / len(points),
+        extent_threshold=(
+            None
+            if all(point.extent_threshold is None for point in points)
+            else sum(point.lowest for point in points) / len(points)
+        ),
     )
+
+
+def has_own_rules(detectors: Detectors) -> bool:
+    """Whether lesions are made by a model's own rules, which know one threshold only."""
+    return len(detectors) == 1 and isinstance(detectors[0], WholeHeadBundle)
 
 
 def search(
@@ -132,18 +144,20 @@ def search(
     with reporter.stage("prepare", "preparing the image for the model"):
         prepared = [_prepared(volume, brain_mask, one, stored_dtype) for one in detectors]
     with reporter.stage("inference", "looking for microbleeds"):
-        answers = []
+        answers, precisions = [], []
         for number, bundle in enumerate(detectors):
             part = PartOfStage(reporter, number, len(detectors))
             exact = isinstance(bundle, WholeHeadBundle) and not is_precision_chosen
             device = replace(compute, precision="fp32") if exact else compute
+            precisions.append(device.precision)
             answers.append(_answer(prepared.pop(0), bundle, device, part))
     warnings = tuple(warning for answer in answers for warning in answer.warnings)
     statistics = {
         bundle.id: answer.statistics for bundle, answer in zip(detectors, answers, strict=True)
     }
     first = detectors[0]
-    if len(detectors) == 1 and isinstance(first, WholeHeadBundle):
+    if has_own_rules(detectors):
+        assert isinstance(first, WholeHeadBundle)
         found = _by_own_rules(volume, answers[0], first, operating_point, reporter)
     else:
         with reporter.stage("restore", "returning to the image's own grid"):
@@ -152,7 +166,8 @@ def search(
             candidates, label_map = find_lesions(probability, operating_point)
         found = (candidates, label_map, probability)
     only = statistics[first.id] if len(detectors) == 1 else statistics
-    return Findings(*found, warnings=warnings, statistics=only)
+    precision = " + ".join(dict.fromkeys(precisions))
+    return Findings(*found, warnings=warnings, precision=precision, statistics=only)
 
 
 def settings_of(detectors: Detectors) -> dict[str, Any]:

@@ -100,10 +100,24 @@ class TilingSettings:
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """Where probability becomes a lesion: ``probability >= threshold`` and at least the volume."""
+    """Where probability becomes a lesion.
+
+    A lesion is found where ``probability >= threshold``, and is what is connected to that with
+    ``probability >= extent_threshold``; at least ``min_volume_mm3`` in all. A network that is sure
+    enough in the middle of a lesion is less so at its edge: one threshold for both would draw
+    lesions too small, or find too many.
+    """
 
     threshold: float
     min_volume_mm3: float
+    extent_threshold: float | None = None
+
+    @property
+    def lowest(self) -> float:
+        """The probability that a lesion's voxels have at least."""
+        if self.extent_threshold is None:
+            return self.threshold
+        return min(self.threshold, self.extent_threshold)
 
 
 @dataclass(frozen=True)
@@ -142,7 +156,7 @@ class DetectionRequest:
         ``torch``, or ``openvino`` to compute on the CPU with that.
     precision
         ``auto`` takes reduced precision where the hardware has it and it is safe.
-    threshold, min_volume_mm3
+    threshold, min_volume_mm3, extent_threshold
         Operating point; None for the bundle's own.
     save_probability, save_segmentation, save_anatomy
         Write the probability map, a segmentation for 3D Slicer, and the anatomical label map,
@@ -160,6 +174,7 @@ class DetectionRequest:
     backend: Backend = "torch"
     threshold: float | None = None
     min_volume_mm3: float | None = None
+    extent_threshold: float | None = None
     save_probability: bool = False
     save_segmentation: bool = False
     save_anatomy: bool = False

@@ -71,6 +71,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--output", type=Path, required=True, help="the bundle's folder; its name becomes the id"
     )
     parser.add_argument("--threshold", type=float, help="instead of the configuration's")
+    parser.add_argument(
+        "--extent-threshold",
+        type=float,
+        help="of a lesion's extent, instead of the configuration's",
+    )
     parser.add_argument("--min-volume", type=float, help="in mm3, instead of the configuration's")
     parser.add_argument(
         "--metrics", type=Path, nargs="*", default=[], help="figures written by evaluate or measure"
@@ -87,6 +92,8 @@ def run(args: argparse.Namespace) -> int:
     point = config.operating_point
     if args.threshold is not None:
         point = replace(point, threshold=args.threshold)
+    if args.extent_threshold is not None:
+        point = replace(point, extent_threshold=args.extent_threshold)
     if args.min_volume is not None:
         point = replace(point, min_volume_mm3=args.min_volume)
     bundle = export(

@@ -46,8 +46,8 @@ def _use(manifest: BundleManifest) -> list[str]:
         f"{manifest.preprocessing.normalization.percentile:g}th percentile of the brain.",
         "",
         f"Output: one sigmoid per channel ({channels}). A lesion is a 26-connected component of "
-        f"probability {point.threshold:g} or more (channel {manifest.probability_channel}) of at "
-        f"least {point.min_volume_mm3:g} mm³.",
+        f"probability {point.lowest:g} or more (channel {manifest.probability_channel}), with "
+        f"{point.threshold:g} or more somewhere, of at least {point.min_volume_mm3:g} mm³.",
         "",
     ]
 

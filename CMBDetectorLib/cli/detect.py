@@ -71,6 +71,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     add("--precision", choices=["auto", "fp32", "bf16", "fp16"], default="auto")
     add("--threshold", metavar="X", type=probability, help="above 0, up to 1; default: model's")
+    add(
+        "--extent-threshold",
+        metavar="X",
+        type=probability,
+        help="down to which probability a lesion that is found reaches; default: model's",
+    )
     add("--min-volume", metavar="MM3", type=not_negative, help="smallest lesion; default: model's")
     add(
         "--progress",
@@ -195,6 +201,7 @@ def _run_one(
         precision=arguments.precision,
         threshold=arguments.threshold,
         min_volume_mm3=arguments.min_volume,
+        extent_threshold=arguments.extent_threshold,
         save_probability=arguments.save_probability,
         save_segmentation=arguments.save_segmentation,
         save_anatomy=arguments.save_anatomy,

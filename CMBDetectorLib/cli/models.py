@@ -157,6 +157,7 @@ def _facts(bundle: AnyBundle) -> dict[str, object]:
         "kind": "detector",
         "grid": spacing,
         "threshold": point.threshold,
+        "extent threshold": point.lowest,
         "smallest lesion": f"{point.min_volume_mm3} mm³",
         "trained in plane": "{} to {} mm".format(*seen.in_plane_spacing_mm),
         "trained slices": "{} to {} mm".format(*seen.slice_spacing_mm),

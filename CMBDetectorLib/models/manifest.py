@@ -169,6 +169,11 @@ def _operating_point(fields: JsonObject) -> OperatingPoint:
     return OperatingPoint(
         threshold=fields.number("threshold", 1e-6, 1),
         min_volume_mm3=fields.number("min_volume_mm3", 0, 1e6),
+        extent_threshold=(
+            None
+            if fields.data.get("extent_threshold") is None
+            else fields.number("extent_threshold", 1e-6, 1)
+        ),
     )
 
 

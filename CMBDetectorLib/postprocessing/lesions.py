@@ -29,7 +29,7 @@ _LARGEST_INT16 = int(np.iinfo(np.int16).max)
 def find_lesions(
     probability: Volume, operating_point: OperatingPoint
 ) -> tuple[tuple[Detection, ...], Volume]:
-    """Threshold, join voxels that share a face, edge or corner, drop the smallest, measure.
+    """Join voxels that share a face, edge or corner; keep what is sure and large enough; measure.
 
     Components with a maximum diameter over 10 mm, larger than a microbleed by the usual
     definition (Greenberg et al., Lancet Neurology 2009), are kept and flagged ``"over 10 mm"``.
@@ -39,8 +39,8 @@ def find_lesions(
     probability
         Values 0 to 1 on the grid the lesions are to be measured on; NaN counts as 0.
     operating_point
-        A voxel belongs to a lesion where ``probability >= threshold``; a lesion has at least
-        ``min_volume_mm3``.
+        A voxel belongs to a lesion where ``probability >= extent_threshold``; a lesion has a voxel
+        of ``threshold`` or more, and at least ``min_volume_mm3`` (Canny 1986: hysteresis).
 
     Returns
     -------
@@ -53,15 +53,17 @@ def find_lesions(
     Raises
     ------
     UsageError
-        If the threshold is not in (0, 1] or the minimum volume is negative.
+        If a threshold is not in (0, 1] or the minimum volume is negative.
     """
     _check(operating_point)
-    ijk, component = _components(probability.array >= operating_point.threshold)
+    ijk, component = _components(probability.array >= operating_point.lowest)
+    is_sure = probability.array[tuple(ijk.T)] >= operating_point.threshold
     # A hair below the limit, so that 5 voxels of 0.4 mm³ are not less than 2 mm³.
     voxel_mm3 = probability.geometry.voxel_volume_mm3
     fewest_voxels = operating_point.min_volume_mm3 / voxel_mm3 * (1 - 1e-9)
-    large = (np.bincount(component) >= fewest_voxels)[component]
-    return measure_labels(ijk[large], component[large], probability)
+    kept = (np.bincount(component) >= fewest_voxels) & (np.bincount(component, is_sure) > 0)
+    kept = kept[component]
+    return measure_labels(ijk[kept], component[kept], probability)
 
 
 def measure_labels(
@@ -154,6 +156,11 @@ def _check(operating_point: OperatingPoint) -> None:
     if not 0 < operating_point.threshold <= 1:
         raise UsageError(
             f"the threshold is a probability above 0 and up to 1, got {operating_point.threshold}"
+        )
+    if not 0 < operating_point.lowest <= 1:
+        raise UsageError(
+            "the extent's threshold is a probability above 0 and up to 1, got "
+            f"{operating_point.extent_threshold}"
         )
     if not 0 <= operating_point.min_volume_mm3 < math.inf:
         raise UsageError(

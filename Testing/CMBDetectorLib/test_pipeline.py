@@ -18,7 +18,7 @@ from CMBDetectorLib.geometry import Geometry
 from CMBDetectorLib.io.reading import read_image, read_mask
 from CMBDetectorLib.pipeline import STAGE_WEIGHTS, detect, detect_volume
 from CMBDetectorLib.progress import CancelToken, ProgressEvent
-from CMBDetectorLib.settings import DetectionRequest
+from CMBDetectorLib.settings import DetectionRequest, OperatingPoint
 from CMBDetectorLib.version import __version__
 
 STAGES = [stage for stage in STAGE_WEIGHTS if stage != "anatomy"]
@@ -226,6 +226,18 @@ def test_operating_point_of_the_request(tiny_scan, tiny_bundle):
     assert not none.label_map.array.any()
     strict = detect(request_for(tiny_scan, None, threshold=0.999), bundle=tiny_bundle)
     assert strict.label_map.array.astype(bool).sum() < normal.label_map.array.astype(bool).sum()
+    assert strict.provenance.extent_threshold == 0.999
+    wide = request_for(tiny_scan, None, threshold=0.999, extent_threshold=0.2)
+    for result in (
+        detect(wide, bundle=tiny_bundle),
+        detect(
+            request_for(tiny_scan, None, threshold=0.999),
+            bundle=replace(tiny_bundle, operating_point=OperatingPoint(0.5, 1.0, 0.2)),
+        ),
+    ):
+        assert result.provenance.extent_threshold == 0.2
+        assert len(result.detections) == len(strict.detections)
+        assert result.label_map.array.astype(bool).sum() > normal.label_map.array.astype(bool).sum()
 
 
 @pytest.mark.parametrize(
@@ -234,6 +246,7 @@ def test_operating_point_of_the_request(tiny_scan, tiny_bundle):
         ({"threshold": 0.0}, "above 0 and up to 1, got 0.0"),
         ({"threshold": 1.5}, "got 1.5"),
         ({"threshold": float("nan")}, "got nan"),
+        ({"extent_threshold": 0.0}, "extent's threshold .* got 0.0"),
         ({"min_volume_mm3": -1.0}, "got -1.0"),
         ({"min_volume_mm3": float("inf")}, "got inf"),
     ],

@@ -97,6 +97,11 @@ def test_threshold_and_volume_can_be_chosen(scan, whole_head_bundle):
     assert (result.provenance.threshold, result.provenance.min_volume_mm3) == (0.9, 200.0)
 
 
+def test_a_models_own_rules_have_no_threshold_of_the_extent(scan, whole_head_bundle):
+    with pytest.raises(UsageError, match="head_darkness makes lesions by its own rules"):
+        detect(request_for(scan, extent_threshold=0.3), bundle=whole_head_bundle)
+
+
 def test_several_models_are_averaged_on_the_image_s_grid(scan, whole_head_bundle, tiny_bundle):
     both = detect(request_for(scan, save_probability=True), bundle=[tiny_bundle, whole_head_bundle])
     alone = detect(request_for(scan, save_probability=True), bundle=tiny_bundle)
@@ -118,6 +123,11 @@ def test_the_joint_operating_point_is_the_mean(whole_head_bundle, tiny_bundle):
     point = joint_operating_point((whole_head_bundle, changed))
 
     assert (point.threshold, point.min_volume_mm3) == pytest.approx((0.4, 2.0))
+    assert point.extent_threshold is None
+    wide = replace(tiny_bundle, operating_point=OperatingPoint(0.9, 1.0, 0.2))
+    # The other's one threshold, .5, is that of its extent as well.
+    joint = joint_operating_point((whole_head_bundle, wide))
+    assert joint == OperatingPoint(pytest.approx(0.7), 1.0, pytest.approx(0.35))
 
 
 def test_with_the_mask_at_the_input_the_same_are_found(scan, tmp_path):

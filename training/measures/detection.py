@@ -146,6 +146,7 @@ def _detect(
         precision=detector.precision,
         threshold=detector.point.threshold,
         min_volume_mm3=detector.point.min_volume_mm3,
+        extent_threshold=detector.point.extent_threshold,
         keep_probability=True,
     )
 

@@ -116,10 +116,11 @@ def _simulated(outcomes: Sequence[ScanOutcome]) -> list[Figure]:
                 some,
             ),
         ]
-    return figures + [
+    figures += [
         _pooled("a", f"{title}, all slices", f"a {column}", name, outcomes)
         for title, column, name in _POOLED
     ]
+    return [*figures, _drawn_volume("a", outcomes)]
 
 
 def _healthy(outcomes: Sequence[ScanOutcome]) -> list[Figure]:
@@ -151,7 +152,7 @@ def _implanted(outcomes: Sequence[ScanOutcome]) -> list[Figure]:
     figures.append(
         _pooled("c", "FP/scan, all images", "c FP", "false_positives_per_scan", outcomes)
     )
-    return figures
+    return [*figures, _drawn_volume("c", outcomes)]
 
 
 def _annotated(outcomes: Sequence[ScanOutcome]) -> list[Figure]:
@@ -228,6 +229,22 @@ def _recall(
         interval(resampled) if len(outcomes) > 1 else None,
         f"{found} of {found + missed} lesions, {_scans(len(outcomes))}, {faint} too faint to count",
     )
+
+
+def _drawn_volume(measure: str, outcomes: Sequence[ScanOutcome]) -> Figure:
+    """How large lesions are drawn: the volume of those found over the true one."""
+    ratios = []
+    for outcome in outcomes:
+        drawn = {e.lesion.number: e.lesion for e in outcome.lesions if e.side == "prediction"}
+        ratios += [
+            drawn[entry.partner].volume_mm3 / entry.lesion.volume_mm3
+            for entry in outcome.of("found")
+            if entry.partner is not None
+        ]
+    ratios = [ratio for ratio in ratios if np.isfinite(ratio)]
+    value = float(np.median(ratios)) if ratios else None
+    name = "drawn over true volume, median"
+    return Figure(measure, name, f"{measure} volume", value, None, f"{len(ratios)} lesions found")
 
 
 def _is_large(lesion: MarkedLesion) -> bool:

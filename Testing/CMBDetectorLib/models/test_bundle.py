@@ -151,6 +151,7 @@ def test_malformed_json(tiny: ModelBundle, resign: Resign, text: str) -> None:
         ("tiling.batch_size", 0),
         ("operating_point.threshold", float("nan")),
         ("operating_point.threshold", True),
+        ("operating_point.extent_threshold", 0),
         ("preprocessing.grid.kind", "spherical"),
         ("preprocessing.grid.spacing_mm", -1),
         ("preprocessing.normalization.clip", [1.5, 0]),

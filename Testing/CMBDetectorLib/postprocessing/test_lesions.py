@@ -6,7 +6,9 @@ from dataclasses import astuple, replace
 import numpy as np
 import pytest
 import SimpleITK
+from scipy import ndimage
 from scipy.spatial.transform import Rotation
+from skimage.filters import apply_hysteresis_threshold
 
 from CMBDetectorLib.errors import UsageError
 from CMBDetectorLib.geometry import Geometry
@@ -149,6 +151,32 @@ def test_minimum_volume_is_in_mm3_and_included() -> None:
     assert np.unique(label_map.array).tolist() == [0, 1]
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_a_found_lesion_reaches_down_to_the_extents_threshold(seed: int) -> None:
+    noise = np.random.default_rng(seed).normal(size=(40, 30, 25))
+    array = ndimage.gaussian_filter(noise, 1.5)
+    array = ((array - array.min()) / np.ptp(array)).astype(np.float32)
+    affine = oblique_affine() @ np.diag([-1.0, 1.0, 1.0, 1.0])
+    volume = Volume(array, Geometry(array.shape, affine))
+    low, high = np.percentile(array, [90, 99]).tolist()
+    detections, label_map = find_lesions(volume, OperatingPoint(high, 0.0, low))
+    # Theirs joins voxels that share a face, ours also those that share an edge or corner.
+    assert label_map.array[apply_hysteresis_threshold(array, low, high)].all()
+    expected, n = ndimage.label(array >= np.float32(low), np.ones((3, 3, 3)))
+    is_found = np.array(ndimage.maximum(array, expected, range(1, n + 1))) >= high
+    assert np.array_equal(label_map.array > 0, np.isin(expected, 1 + np.flatnonzero(is_found)))
+    assert 0 < len(detections) == np.count_nonzero(is_found) < n
+    assert all(lesion.peak_probability >= high for lesion in detections)
+
+
+def test_an_extents_threshold_above_the_threshold_changes_nothing() -> None:
+    array = np.zeros((20, 20, 20), dtype=np.float32)
+    array[3:6, 3, 3] = 0.6
+    volume = Volume(array, Geometry(array.shape, np.eye(4)))
+    (lesion,), _ = find_lesions(volume, OperatingPoint(0.5, 0.0, 0.9))
+    assert lesion.n_voxels == 3
+
+
 def test_component_over_10_mm_is_kept_and_flagged() -> None:
     array = np.zeros((40, 12, 12), dtype=np.float32)
     array[2:22, 2, 2] = 0.9
@@ -197,7 +225,12 @@ def test_many_components_get_a_wider_label_type() -> None:
 
 @pytest.mark.parametrize(
     "operating_point",
-    [OperatingPoint(0.0, 1.0), OperatingPoint(1.1, 1.0), OperatingPoint(float("nan"), 1.0)],
+    [
+        OperatingPoint(0.0, 1.0),
+        OperatingPoint(1.1, 1.0),
+        OperatingPoint(float("nan"), 1.0),
+        OperatingPoint(0.5, 1.0, 0.0),
+    ],
 )
 def test_senseless_threshold_is_refused(operating_point: OperatingPoint) -> None:
     volume = Volume(np.zeros((4, 4, 4), np.float32), Geometry((4, 4, 4), np.eye(4)))

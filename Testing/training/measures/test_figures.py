@@ -58,6 +58,29 @@ def test_slice_classes_hold_their_upper_end(spacing_mm: float, expected: str) ->
         assert slice_class(Volume(np.zeros((2, 2, 2)), grid)) == expected
 
 
+def test_drawn_volume_is_the_median_over_found_lesions() -> None:
+    def pair(number: int, true_mm3: float, drawn_mm3: float) -> list[LesionOutcome]:
+        sides = (("truth", "found", true_mm3, 0), ("prediction", "true", drawn_mm3, 50))
+        return [
+            LesionOutcome(
+                side,
+                MarkedLesion(number + more, (0.0, 0.0, 0.0), score=0.7, volume_mm3=volume_mm3),
+                fate,
+                partner=number + 50 - more,
+            )
+            for side, fate, volume_mm3, more in sides
+        ]
+
+    attributes = {"image": "magnitude", "slice_class": "up to 2 mm"}
+    missed = LesionOutcome("truth", MarkedLesion(9, (0.0, 0.0, 0.0), volume_mm3=1.0), "missed")
+    lesions = [*pair(1, 10, 5), *pair(2, 10, 10), *pair(3, 10, 30), missed]
+    outcome = ScanOutcome("x", tuple(lesions), attributes=attributes)
+    for measure in "ac":
+        figure = named(measure, [outcome])["drawn over true volume, median"]
+        assert (figure.value, figure.basis) == (1.0, "3 lesions found")
+    assert named("a", [scan(0, 1, 1)])["drawn over true volume, median"].value is None
+
+
 def test_simulated_heads_by_slices() -> None:
     figures = named(
         "a",
