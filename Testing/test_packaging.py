@@ -177,7 +177,6 @@ def test_tracked_files_are_small_and_of_known_kinds() -> None:
     resources = ROOT / "CMBDetectorLib" / "resources"
     limits = {
         resources / "models": ({".safetensors"}, 16 * MIB),
-        ROOT / "training" / "models": ({".safetensors"}, 16 * MIB),
         resources / "samples": ({".gz"}, 4 * MIB),
         ROOT / "docs" / "images": ({".png", ".svg"}, 2 * MIB),
         ROOT / "CMBDetector" / "Resources" / "Icons": ({".png"}, MIB // 4),

@@ -44,7 +44,6 @@ _MEASURES = (
     "min_contrast_to_noise",
     "anatomy",
     "rule",
-    "not_measured",
     "figures",
     "measures",
 )

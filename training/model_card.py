@@ -62,7 +62,7 @@ def _training(data: Mapping[str, Any]) -> list[str]:
         "",
         f"Heads or participants: {', '.join(data['training'])} for training, "
         f"{', '.join(data['selection']) or 'none'} for selection, "
-        f"{', '.join(data['test']) or 'none'} for the figures below.",
+        f"{', '.join(data['test']) or 'none'} kept for tests.",
         "",
         *([*learned_lines(data["learned_from"]), ""] if "learned_from" in data else []),
         "| member | left out | cases | steps | minutes | seed |",

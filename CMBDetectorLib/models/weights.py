@@ -74,7 +74,7 @@ def write_weights(
         If a value is not finite or too large for float16.
     """
     try:
-        from safetensors.numpy import save_file
+        from safetensors.numpy import save
     except ImportError as error:
         raise MissingDependencyError(
             "writing a model needs the package safetensors; install the extra 'inference'"
@@ -92,7 +92,8 @@ def write_weights(
                     f"{np.dtype(kind).name}; the network has not been trained well"
                 )
         stored[name] = array
-    save_file(stored, path)
+    # Not save_file, whose files only their owner may read.
+    path.write_bytes(save(stored))
 
 
 def _tensor_info(path: Path, name: str, raw: Any, data_bytes: int) -> TensorInfo:

@@ -6,6 +6,7 @@ from PIL import Image, ImageDraw
 
 from CMBDetectorLib.reporting import drawing
 from CMBDetectorLib.reporting.picture import PictureContent
+from CMBDetectorLib.results import Provenance
 
 FOOTER_HEIGHT_PX = 52
 RESEARCH_ONLY = "Research use only - not for clinical use"
@@ -40,7 +41,7 @@ def draw_header(canvas: Image.Image, content: PictureContent, margin: int) -> No
     facts = (
         f"voxels {spacing} mm",
         f"model {provenance.model_id} {provenance.model_version}",
-        f"threshold {provenance.threshold:g}",
+        f"threshold {provenance.threshold:g}" + _extent(provenance),
         f"at least {provenance.min_volume_mm3:g} mm³",
         f"CMBDetector {provenance.software_version}",
         provenance.started_at[:10],
@@ -51,6 +52,13 @@ def draw_header(canvas: Image.Image, content: PictureContent, margin: int) -> No
         y = margin + 88 + number * _NOTE_LINE
         drawing.draw_text(draw, (margin, y), note, _TEXT_SIZE)
     _draw_warnings(canvas, content, margin)
+
+
+def _extent(provenance: Provenance) -> str:
+    extent = provenance.extent_threshold
+    if extent is None or extent == provenance.threshold:
+        return ""
+    return f", drawn to {extent:g}"
 
 
 def draw_footer(

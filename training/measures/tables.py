@@ -45,7 +45,6 @@ def card_lines(name: str, report: Report) -> list[str]:
         f"(visibility below {report['min_contrast_to_noise']:g}). {_INTERVALS}",
         "",
         *_figures(report["figures"]),
-        *_not_measured(report["not_measured"]),
     ]
     missed = [
         f"- ({measure}) {_KINDS[kind]}, {one['class']}: {one['recall']:.2f} of {one['lesions']} "

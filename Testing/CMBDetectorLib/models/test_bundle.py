@@ -36,6 +36,11 @@ def assert_refused(root: Path, *parts: str) -> None:
         assert part in message
 
 
+def test_all_files_may_be_read_by_the_same_people(tiny: ModelBundle) -> None:
+    modes = {path.stat().st_mode for path in tiny.root.rglob("*") if path.is_file()}
+    assert len(modes) == 1
+
+
 def test_reads_back_what_was_written(tiny: ModelBundle) -> None:
     again = load_bundle(tiny.root)
     assert again == tiny
