@@ -36,9 +36,9 @@ from CMBDetectorLib.searching import (
     Detectors,
     as_detectors,
     find_detectors,
-    has_own_rules,
     joint_operating_point,
     search,
+    with_own_rules,
 )
 from CMBDetectorLib.settings import (
     AnatomyChoice,
@@ -298,7 +298,7 @@ def _operating_point(request: DetectionRequest, detectors: Detectors) -> Operati
     UsageError
         If a value is out of range, or the model makes lesions by rules that do not know it.
     """
-    if request.extent_threshold is not None and has_own_rules(detectors):
+    if request.extent_threshold is not None and with_own_rules(detectors) is not None:
         raise UsageError(
             f"{detectors[0].id} makes lesions by its own rules, which have one threshold; "
             "leave out the extent's"

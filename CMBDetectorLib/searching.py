@@ -102,9 +102,10 @@ def joint_operating_point(detectors: Detectors) -> OperatingPoint:
     )
 
 
-def has_own_rules(detectors: Detectors) -> bool:
-    """Whether lesions are made by a model's own rules, which know one threshold only."""
-    return len(detectors) == 1 and isinstance(detectors[0], WholeHeadBundle)
+def with_own_rules(detectors: Detectors) -> WholeHeadBundle | None:
+    """The model whose own rules make the lesions, with one threshold only; None if none's do."""
+    first = detectors[0]
+    return first if len(detectors) == 1 and isinstance(first, WholeHeadBundle) else None
 
 
 def search(
@@ -155,17 +156,16 @@ def search(
     statistics = {
         bundle.id: answer.statistics for bundle, answer in zip(detectors, answers, strict=True)
     }
-    first = detectors[0]
-    if has_own_rules(detectors):
-        assert isinstance(first, WholeHeadBundle)
-        found = _by_own_rules(volume, answers[0], first, operating_point, reporter)
+    own = with_own_rules(detectors)
+    if own is not None:
+        found = _by_own_rules(volume, answers[0], own, operating_point, reporter)
     else:
         with reporter.stage("restore", "returning to the image's own grid"):
             probability = _mean_on_image(volume, answers)
         with reporter.stage("lesions", "measuring lesions"):
             candidates, label_map = find_lesions(probability, operating_point)
         found = (candidates, label_map, probability)
-    only = statistics[first.id] if len(detectors) == 1 else statistics
+    only = statistics[detectors[0].id] if len(detectors) == 1 else statistics
     precision = " + ".join(dict.fromkeys(precisions))
     return Findings(*found, warnings=warnings, precision=precision, statistics=only)
 

@@ -27,7 +27,11 @@ from training.counting import (
     summarize,
     true_lesions,
 )
-from training.point_options import add_point_arguments, operating_point
+from training.point_options import (
+    add_contrast_argument,
+    add_point_arguments,
+    operating_point,
+)
 from training.selection import spread
 
 SWEEP_THRESHOLDS = tuple(round(0.05 * n, 2) for n in range(1, 20))
@@ -41,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--limit", type=int, help="only this many cases, spread evenly")
     parser.add_argument("--output", type=Path, help="write all figures to this JSON file")
     add_point_arguments(parser)
+    add_contrast_argument(parser)
     parser.add_argument(
         "--sweep", action="store_true", help="try thresholds and name the one with the best F1"
     )
@@ -54,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Evaluate as the arguments say; returns the exit code."""
     bundle = load_bundle(args.bundle)
-    point = operating_point(bundle, args)
+    point = operating_point(bundle.operating_point, args)
     thresholds = [point.threshold, *SWEEP_THRESHOLDS] if args.sweep else [point.threshold]
     folders = case_folders(args.data, args.heads.split(",") if args.heads else None)
     report = evaluate(

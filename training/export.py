@@ -22,6 +22,7 @@ from training.case_sources import REAL, SIMULATED
 from training.checkpoint import BEST_NAME, load_average, load_best, read_facts
 from training.configuration import parse_config, plain_config, read_config
 from training.model_card import model_card
+from training.point_options import add_point_arguments, operating_point
 from training.settings import TrainingConfig
 
 CHANNELS = ("cerebral microbleed", "mimic (vein, calcification)")
@@ -69,13 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output", type=Path, required=True, help="the bundle's folder; its name becomes the id"
     )
-    parser.add_argument("--threshold", type=float, help="instead of the configuration's")
-    parser.add_argument(
-        "--extent-threshold",
-        type=float,
-        help="of a lesion's extent, instead of the configuration's",
-    )
-    parser.add_argument("--min-volume", type=float, help="in mm3, instead of the configuration's")
+    add_point_arguments(parser, "configuration")
     parser.add_argument(
         "--metrics", type=Path, nargs="*", default=[], help="figures written by evaluate or measure"
     )
@@ -88,15 +83,8 @@ def run(args: argparse.Namespace) -> int:
         config = read_config(args.config)
     else:
         config = parse_config(read_facts(args.members[0])["config"])
-    point = config.operating_point
-    if args.threshold is not None:
-        point = replace(point, threshold=args.threshold)
-    if args.extent_threshold is not None:
-        point = replace(point, extent_threshold=args.extent_threshold)
-    if args.min_volume is not None:
-        point = replace(point, min_volume_mm3=args.min_volume)
     bundle = export(
-        replace(config, operating_point=point),
+        replace(config, operating_point=operating_point(config.operating_point, args)),
         args.members,
         args.output,
         metrics=read_metrics(args.metrics),

@@ -1,25 +1,26 @@
-"""What commands that judge a bundle may be told instead of what it says."""
+"""What commands may be told instead of the operating point of a bundle or a configuration."""
 
 from __future__ import annotations
 
 import argparse
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from CMBDetectorLib.models.bundle import ModelBundle
-    from CMBDetectorLib.settings import OperatingPoint
+from CMBDetectorLib.settings import OperatingPoint
 
 
-def add_point_arguments(parser: argparse.ArgumentParser) -> None:
-    """What may be said instead of the bundle: threshold, volume, and which lesions count."""
-    parser.add_argument("--threshold", type=float, help="instead of the bundle's")
+def add_point_arguments(parser: argparse.ArgumentParser, owner: str = "bundle") -> None:
+    """Thresholds and smallest volume; ``owner`` is what they come from otherwise."""
+    parser.add_argument("--threshold", type=float, help=f"instead of the {owner}'s")
     parser.add_argument(
         "--extent-threshold",
         type=float,
-        help="down to which probability a lesion that is found reaches, instead of the bundle's",
+        help=f"down to which probability a lesion that is found reaches, instead of the {owner}'s",
     )
-    parser.add_argument("--min-volume", type=float, help="in mm3, instead of the bundle's")
+    parser.add_argument("--min-volume", type=float, help=f"in mm3, instead of the {owner}'s")
+
+
+def add_contrast_argument(parser: argparse.ArgumentParser) -> None:
+    """Which true lesions count."""
     parser.add_argument(
         "--min-contrast",
         type=float,
@@ -28,13 +29,11 @@ def add_point_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def operating_point(bundle: ModelBundle, args: argparse.Namespace) -> OperatingPoint:
-    """The bundle's, with what :func:`add_point_arguments` was given instead."""
-    point = bundle.operating_point
-    if args.threshold is not None:
-        point = replace(point, threshold=args.threshold)
-    if args.extent_threshold is not None:
-        point = replace(point, extent_threshold=args.extent_threshold)
-    if args.min_volume is not None:
-        point = replace(point, min_volume_mm3=args.min_volume)
-    return point
+def operating_point(point: OperatingPoint, args: argparse.Namespace) -> OperatingPoint:
+    """The point with what :func:`add_point_arguments` was given instead."""
+    given = {
+        "threshold": args.threshold,
+        "extent_threshold": args.extent_threshold,
+        "min_volume_mm3": args.min_volume,
+    }
+    return replace(point, **{key: value for key, value in given.items() if value is not None})

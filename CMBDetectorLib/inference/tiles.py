@@ -32,8 +32,8 @@ def plan_tiles(
     Slabs of slices are placed first, over the slices that hold mask; then rows within each slab,
     over the mask of that slab; then tiles along each row, over the mask of that row. So the tiles
     follow the outline of the head, and fewer are needed than on one grid over its bounding box.
-    Neighbors along each axis share at least ``overlap`` of their length, if that leaves a whole
-    number of strides. A volume smaller than a tile lies centred in it.
+    Neighbors along each axis share at least ``overlap`` of their length, but are a stride apart.
+    A volume smaller than a tile lies centred in it, to a stride.
 
     Parameters
     ----------
@@ -44,8 +44,9 @@ def plan_tiles(
     overlap
         Share of a tile, from 0 to below 1.
     strides
-        Tiles begin at multiples of these. With the network's total strides its values do not
-        depend on where the mask happens to end; a tile may then reach beyond the volume.
+        Tiles begin at multiples of these, which divide ``tile_shape``. With the network's total
+        strides its values hardly depend on where the mask happens to end; a tile may then reach
+        beyond the volume.
     """
     tiles: list[Tile] = []
     size_i, size_j, size_k = mask.shape

@@ -10,7 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from CMBDetectorLib.errors import UsageError
 from training.measures.scans import MEASURES
-from training.point_options import add_point_arguments, operating_point
+from training.point_options import (
+    add_contrast_argument,
+    add_point_arguments,
+    operating_point,
+)
 
 if TYPE_CHECKING:
     from CMBDetectorLib.models.bundle import ModelBundle
@@ -38,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--limit", type=int, help="(a, d) at most so many scans of each")
     parser.add_argument("--seeds", type=int, default=8, help="(c) heads with lesions (8)")
     add_point_arguments(parser)
+    add_contrast_argument(parser)
     parser.add_argument(
         "--anatomy",
         choices=("none", "auto"),
@@ -165,7 +170,7 @@ def _sweep(outcomes: Outcomes, subset: str, thresholds: tuple[float, ...]) -> li
 def _detector(args: argparse.Namespace, bundle: ModelBundle) -> Detector:
     from training.measures.detection import Detector
 
-    point = operating_point(bundle, args)
+    point = operating_point(bundle.operating_point, args)
     with_anatomy = args.anatomy == "auto"
     others = () if with_anatomy else SWEEP_THRESHOLDS
     return Detector(

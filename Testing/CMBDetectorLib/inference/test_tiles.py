@@ -15,12 +15,12 @@ from CMBDetectorLib.inference.tiles import (
 
 lengths = st.integers(1, 40)
 shapes = st.tuples(lengths, lengths, lengths)
-tile_shapes = st.tuples(st.integers(2, 16), st.integers(2, 16), st.integers(2, 16))
 
 
 strides_and_tiles = st.tuples(*[st.sampled_from([1, 2, 4])] * 3).flatmap(
     lambda strides: st.tuples(
-        st.just(strides), st.tuples(*(st.integers(1, 4).map(lambda n, s=s: n * s) for s in strides))
+        st.just(strides),
+        st.tuples(*(st.integers(1, 16 // s).map(lambda n, s=s: n * s) for s in strides)),
     )
 )
 
@@ -34,32 +34,7 @@ def coverage(
     return counts
 
 
-@settings(max_examples=150, deadline=None)
-@given(
-    shape=shapes,
-    tile_shape=tile_shapes,
-    overlap=st.sampled_from([0.0, 0.25, 0.5, 0.9]),
-    density=st.sampled_from([0.0005, 0.02, 0.5]),
-    seed=st.integers(0, 2**32 - 1),
-)
-def test_every_voxel_of_the_mask_is_covered(
-    shape: tuple[int, int, int],
-    tile_shape: tuple[int, int, int],
-    overlap: float,
-    density: float,
-    seed: int,
-) -> None:
-    mask = np.random.default_rng(seed).random(shape) < density
-    tiles = plan_tiles(mask, tile_shape, overlap)
-    assert (coverage(mask, tile_shape, tiles)[mask] >= 1).all()
-    assert len(set(tiles)) == len(tiles)
-    for tile in tiles:
-        assert cut_tile(mask.astype(np.float32), tile, tile_shape).any()
-        for start, size, length in zip(tile.start, shape, tile_shape, strict=True):
-            assert size <= length or 0 <= start <= size - length
-
-
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(
     shape=shapes,
     strides_and_tile=strides_and_tiles,
@@ -80,6 +55,7 @@ def test_tiles_begin_at_strides_and_cover_the_mask(
     assert (coverage(mask, tile_shape, tiles)[mask] >= 1).all()
     assert len(set(tiles)) == len(tiles)
     for tile in tiles:
+        assert cut_tile(mask.astype(np.float32), tile, tile_shape).any()
         for start, size, length, stride in zip(tile.start, shape, tile_shape, strides, strict=True):
             assert start % stride == 0
             assert size <= length or 0 <= start < size - length + stride
