@@ -74,8 +74,11 @@ def plain_config(config: TrainingConfig) -> dict[str, Any]:
 
 
 def differences(config: TrainingConfig, plain: Mapping[str, Any]) -> list[str]:
-    """Keys, with dots, whose values are not those of a stored configuration."""
-    return _different(plain_config(config), plain, "")
+    """Keys, with dots, whose values are not those of a stored configuration.
+
+    A key with a default that the stored one lacks has this default there: it is of before the key.
+    """
+    return _different(plain_config(config), _with_defaults(TrainingConfig, plain), "")
 
 
 def settings_from_plain(kind: type[Settings], plain: object, where: str) -> Settings:
@@ -160,6 +163,16 @@ def _listed(value: object) -> object:
     return [_listed(item) for item in value] if isinstance(value, list | tuple) else value
 
 
+def _with_defaults(kind: Any, plain: Mapping[str, Any]) -> dict[str, Any]:
+    """What is stored, with the defaults of a settings dataclass where it says nothing."""
+    hints = get_type_hints(kind)
+    filled = {f.name: f.default for f in fields(kind) if f.default is not MISSING} | dict(plain)
+    for key, value in plain.items():
+        if is_dataclass(hints.get(key)) and isinstance(value, Mapping):
+            filled[key] = _with_defaults(hints[key], value)
+    return filled
+
+
 def _different(one: object, other: object, where: str) -> list[str]:
     if isinstance(one, Mapping) and isinstance(other, Mapping):
         keys = [*one, *(key for key in other if key not in one)]
@@ -203,9 +216,17 @@ def _check(config: TrainingConfig) -> None:
     ):
         if value < 1:
             raise UsageError(f"{name} is {value}, expected 1 or more")
-    for name, value in (
+    not_negative: tuple[tuple[str, float], ...] = (
         ("validation.patience", config.validation.patience),
         ("validation.hard_negative_scans", config.validation.hard_negative_scans),
-    ):
-        if value < 0:
-            raise UsageError(f"{name} is {value}, expected 0 or more")
+        ("validation.hard_negative_first_scans", config.validation.hard_negative_first_scans),
+        ("loss.focal_gamma", config.loss.focal_gamma),
+    )
+    for name, setting in not_negative:
+        if setting < 0:
+            raise UsageError(f"{name} is {setting}, expected 0 or more")
+    threshold = config.validation.hard_negative_threshold
+    if threshold is not None and not 0 < threshold <= 1:
+        raise UsageError(
+            f"validation.hard_negative_threshold is {threshold}, expected more than 0, 1 at most"
+        )

@@ -20,9 +20,10 @@ from CMBDetectorLib.settings import OperatingPoint
 from training.distributed import Processes
 from training.prepared_case import PreparedCase, read_prepared
 from training.scan_validation import Searcher
+from training.settings import TrainingConfig
 from training.targets import IGNORE, LESION
 
-MOST_PER_SCAN = 20
+MOST_PER_SCAN = 40
 
 Places = npt.NDArray[np.int64]
 """Rows of a case's number and a voxel (i, j, k) of it."""
@@ -31,6 +32,17 @@ Places = npt.NDArray[np.int64]
 def no_places() -> Places:
     """No hard negatives, shape (0, 4)."""
     return np.zeros((0, 4), dtype=np.int64)
+
+
+def mining_point(config: TrainingConfig) -> OperatingPoint:
+    """Where probability becomes a hard negative.
+
+    A threshold below the operating point's gives more places, and such as may yet cross it.
+    """
+    threshold = config.validation.hard_negative_threshold
+    if threshold is None:
+        return config.operating_point
+    return OperatingPoint(threshold, config.operating_point.min_volume_mm3)
 
 
 def mine_hard_negatives(

@@ -100,10 +100,12 @@ class PatchSampler:
             )
 
     def set_hard_negatives(self, points: npt.NDArray[np.integer[Any]]) -> None:
-        """Take these instead: rows of the case's number in ``folders`` and its voxel (i, j, k)."""
+        """Take these instead: rows of the case's number in ``folders`` and its voxel (i, j, k).
+
+        Each place is as likely as another, not each case: scans with much to mistake teach more.
+        """
         self._by_kind["hard"] = [
-            _Entry(self._folders[case], points[points[:, 0] == case, 1:].astype(np.int16))
-            for case in np.unique(points[:, 0]).tolist()
+            _Entry(self._folders[place[0]], place[None, 1:].astype(np.int16)) for place in points
         ]
 
     def batch(self, number: int) -> Batch:

@@ -18,12 +18,12 @@ from CMBDetectorLib.inference.device import ComputeDevice, FixedPrecision
 from training.budget import Budget
 from training.checkpoint import TrainingState, save_best, save_checkpoint
 from training.distributed import Processes
-from training.hard_negatives import Places, mine_hard_negatives, no_places
+from training.hard_negatives import Places, mine_hard_negatives, mining_point, no_places
 from training.loss import detection_loss
 from training.optimization import learning_rate, update_average
 from training.run_log import RunLog
 from training.sampling import Batch, PatchSampler, prefetched
-from training.scan_validation import searcher_of, validate_scans
+from training.scan_validation import Searcher, searcher_of, validate_scans
 from training.selection import spread
 from training.settings import TrainingConfig
 from training.split import Split
@@ -110,6 +110,8 @@ class Session:
         state, optimization = self.state, self.config.optimization
         started_s = time.monotonic() - state.elapsed_s
         recent: list[float] = []
+        if state.step == 0 and self.config.optimization.init_from is not None:
+            self._mine_first()
         batches = self._batches()
         try:
             while not self._is_over():
@@ -202,7 +204,7 @@ class Session:
         batches = (self._tensors(self.judge.batch(n)) for n in range(settings.patches))
         on_patches = validate(average, batches, config.loss, self._autocast)
         on_patches["loss"] = self.processes.agreed(on_patches["loss"])
-        searcher = searcher_of(average, config, self.search)
+        searcher = self._searcher()
         scans = spread(self.split.validation, settings.scans)
         figures = validate_scans(searcher, scans, config.operating_point, self.processes)
         if self.progress.add(figures["f1"], on_patches["loss"], self.state.step):
@@ -213,20 +215,36 @@ class Session:
             }
             if self.processes.writes:
                 save_best(self.output, average, best)
-        is_mined = settings.hard_negative_scans > 0 and config.sampling.hard_negative_share > 0
-        if is_mined:
-            self.hard_negatives = mine_hard_negatives(
-                searcher,
-                self.split.learning,
-                self.hard_negatives,
-                number=settings.hard_negative_scans,
-                point=config.operating_point,
-                seed=(*self.seed, _MINING_STREAM, self.state.step),
-                processes=self.processes,
-            )
+        is_mined = self._mine(searcher, settings.hard_negative_scans)
         shown = on_patches | figures | {"best_f1": self.progress.best_f1}
         self._tell(kind, shown | {"hard_negatives": float(len(self.hard_negatives))})
         return is_mined
+
+    def _searcher(self) -> Searcher:
+        return searcher_of(self.state.average, self.config, self.search)
+
+    def _mine_first(self) -> None:
+        n_scans = self.config.validation.hard_negative_first_scans
+        if n_scans > 0 and self.processes.writes:
+            print(f"searching {n_scans} scans for hard negatives first", flush=True)
+        if self._mine(self._searcher(), n_scans):
+            self._tell("mining", {"hard_negatives": float(len(self.hard_negatives))})
+
+    def _mine(self, searcher: Searcher, n_scans: int) -> bool:
+        """Look for hard negatives in so many scans; whether that was asked for."""
+        config = self.config
+        if n_scans == 0 or config.sampling.hard_negative_share == 0:
+            return False
+        self.hard_negatives = mine_hard_negatives(
+            searcher,
+            self.split.learning,
+            self.hard_negatives,
+            number=n_scans,
+            point=mining_point(config),
+            seed=(*self.seed, _MINING_STREAM, self.state.step),
+            processes=self.processes,
+        )
+        return True
 
     def _save(self) -> None:
         if self.processes.writes:

@@ -99,7 +99,10 @@ class AugmentationSettings:
 
 @dataclass(frozen=True)
 class LossSettings:
-    """Weights of the sum of soft Dice and focal loss; channels are CMB and mimic."""
+    """Weights of the sum of soft Dice and focal loss; channels are CMB and mimic.
+
+    ``focal_gamma`` 0 is cross entropy.
+    """
 
     channel_weights: tuple[float, float]
     dice_weight: float
@@ -145,6 +148,11 @@ class ValidationSettings:
         the same and a lower loss); 0 never ends it.
     hard_negative_scans
         Training scans that are searched for false detections after each validation; 0 for none.
+    hard_negative_threshold
+        Probability from which what is found there is one; None takes the operating point's.
+    hard_negative_first_scans
+        Training scans that are searched before the first step, where training starts from given
+        weights.
     """
 
     interval_epochs: int
@@ -152,6 +160,8 @@ class ValidationSettings:
     patches: int
     patience: int
     hard_negative_scans: int
+    hard_negative_threshold: float | None = None
+    hard_negative_first_scans: int = 0
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,8 @@ def plain() -> dict:
         (lambda c: c["sampling"].update(lesion_share=0.9), "more than 1"),
         (lambda c: c["optimization"].update(learning_rate="fast"), "'fast', expected a number"),
         (lambda c: c["validation"].update(patience=-1), "patience is -1, expected 0 or more"),
+        (lambda c: c["loss"].update(focal_gamma=-0.5), "focal_gamma is -0.5, expected 0 or"),
+        (lambda c: c["validation"].update(hard_negative_threshold=0.0), "threshold is 0.0, expect"),
         (lambda c: c.update(network_def="UNet"), "network_def is 'UNet', expected keys and values"),
         (lambda c: c.update(loss=None), "loss holds None, expected keys and values"),
     ],
@@ -73,6 +76,15 @@ def test_differences_are_named_by_their_keys(plain) -> None:
     plain["optimization"]["learning_rate"] = 0.5
     plain["data"].pop("folds")
     assert differences(config, plain) == ["data.folds", "optimization.learning_rate"]
+
+
+def test_what_is_stored_without_a_newer_key_has_its_default(plain) -> None:
+    config = parse_config(plain)
+    plain["validation"].pop("hard_negative_threshold", None)
+    assert differences(config, plain) == []
+    settings = replace(config.validation, hard_negative_threshold=0.5)
+    changed = replace(config, validation=settings)
+    assert differences(changed, plain) == ["validation.hard_negative_threshold"]
 
 
 def test_a_configuration_may_say_only_what_differs_from_its_base(tmp_path: Path) -> None:

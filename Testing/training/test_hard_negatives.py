@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from training.hard_negatives import (
     MOST_PER_SCAN,
     false_places,
     mine_hard_negatives,
+    mining_point,
     no_places,
 )
 from training.prepared_case import PreparedCase, read_prepared
@@ -50,6 +51,17 @@ def test_lesions_are_no_hard_negatives(folders) -> None:
     places = false_places(Marks([(5, 6, 7), (40, 6, 20)]), case, POINT)
     assert places.tolist() == [[5, 6, 7], [40, 6, 20]]
     assert false_places(Marks([]), case, POINT).shape == (0, 3)
+
+
+def test_places_are_taken_below_the_operating_point(folders, tiny_config) -> None:
+    point = OperatingPoint(0.97, 0.0)
+    config = replace(tiny_config, operating_point=point)
+    assert mining_point(config) == point
+    case, marks = read_prepared(folders[0]), Marks([(5, 6, 7)])
+    assert len(false_places(marks, case, mining_point(config))) == 0
+    settings = replace(config.validation, hard_negative_threshold=0.3)
+    lower = mining_point(replace(config, validation=settings))
+    assert false_places(marks, case, lower).tolist() == [[5, 6, 7]]
 
 
 def test_the_surest_are_kept(folders) -> None:

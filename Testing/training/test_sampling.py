@@ -110,6 +110,27 @@ def test_patches_are_drawn_around_hard_negatives(tmp_path: Path, tiny_config) ->
     assert ((sampler.batch(0).images == 1.0).any(axis=(1, 2, 3)) == anywhere).all()
 
 
+def test_scans_with_more_hard_negatives_are_drawn_from_more(tmp_path: Path, tiny_config) -> None:
+    labels = np.zeros((96, 96, 8), np.uint8)
+    labels[16, 16, 4] = LESION
+    for name, value in (("few", 0.25), ("many", 0.75)):
+        image = np.full(labels.shape, value, np.float16)
+        _write(tmp_path / name, image, labels, points=[[16, 16, 4]])
+    settings = replace(
+        tiny_config.sampling,
+        batch_size=200,
+        patch_shape=(8, 8, 4),
+        lesion_share=0.0,
+        mimic_share=0.0,
+        hard_negative_share=1.0,
+    )
+    sampler = PatchSampler([tmp_path / "few", tmp_path / "many"], settings, None, CLIP, (1,))
+    many = [[1, 48, 8 + j, 4] for j in range(9)]
+    sampler.set_hard_negatives(np.array([[0, 48, 48, 4], *many]))
+    share = (sampler.batch(0).images.mean(axis=(1, 2, 3)) > 0.5).mean()
+    assert share == pytest.approx(0.9, abs=0.06)
+
+
 def test_turns_and_distortions_move_lesions_with_the_image(tiny_config) -> None:
     settings = replace(
         tiny_config.augmentation,

@@ -226,6 +226,33 @@ def test_start_from_another_training(
     assert read_facts(tmp_path / "next")["left_out"] == ["13"]
 
 
+def test_hard_negatives_are_mined_first_where_weights_are_given(
+    tmp_path: Path, trained: Path, prepared_root: Path, tiny_config, capsys
+) -> None:
+    config = changed(
+        tiny_config,
+        sampling={"hard_negative_share": 0.25, "lesion_share": 0.25},
+        operating_point={"threshold": 0.9, "min_volume_mm3": 0.0},
+        validation={
+            "scans": 1,
+            "patches": 1,
+            "hard_negative_scans": 0,
+            "hard_negative_first_scans": 2,
+            "hard_negative_threshold": 0.2,
+        },
+    )
+    run(config, prepared_root, tmp_path / "anew", 1)
+    assert len(read_tensors(tmp_path / "anew" / CHECKPOINT_NAME)["more.hard_negatives"]) == 0
+    given = changed(config, optimization={"init_from": str(trained)})
+    capsys.readouterr()
+    run(given, prepared_root, tmp_path / "next", 1)
+    assert "searching 2 scans for hard negatives first" in capsys.readouterr().out
+    places = read_tensors(tmp_path / "next" / CHECKPOINT_NAME)["more.hard_negatives"]
+    assert len(places) > 0
+    assert len(set(places[:, 0].tolist())) <= 2
+    assert next(row["kind"] for row in read_log(tmp_path / "next")) == "mining"
+
+
 def test_fine_tuning_on_own_scans_and_negatives_from_the_command_line(
     tmp_path: Path, trained: Path, prepared_root: Path, make_case, standardized, tiny_config
 ) -> None:
