@@ -225,7 +225,9 @@ class Session:
 
     def _mine_first(self) -> None:
         n_scans = self.config.validation.hard_negative_first_scans
-        if n_scans > 0 and self.processes.writes:
+        if n_scans == 0:
+            return
+        if self.processes.writes:
             print(f"searching {n_scans} scans for hard negatives first", flush=True)
         if self._mine(self._searcher(), n_scans):
             self._tell("mining", {"hard_negatives": float(len(self.hard_negatives))})
