@@ -179,7 +179,10 @@ def settings_of(detectors: Detectors) -> dict[str, Any]:
 def _settings_of(bundle: DetectorBundle) -> dict[str, Any]:
     if isinstance(bundle, WholeHeadBundle):
         return {"preprocessing": asdict(bundle.preprocessing), "rules": asdict(bundle.rules)}
-    return {"preprocessing": asdict(bundle.preprocessing), "tiling": asdict(bundle.tiling)}
+    settings = {"preprocessing": asdict(bundle.preprocessing), "tiling": asdict(bundle.tiling)}
+    if bundle.second_stage is not None:
+        settings["second_stage"] = asdict(bundle.second_stage)
+    return settings
 
 
 def _prepared(

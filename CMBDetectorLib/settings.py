@@ -99,6 +99,16 @@ class TilingSettings:
 
 
 @dataclass(frozen=True)
+class SecondStageSettings:
+    """How classifiers judge what the networks find.
+
+    A candidate is what hangs together with a probability of ``candidate_threshold`` or more.
+    """
+
+    candidate_threshold: float
+
+
+@dataclass(frozen=True)
 class OperatingPoint:
     """Where probability becomes a lesion.
 

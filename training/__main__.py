@@ -17,6 +17,18 @@ _COMMANDS = {
     "train": ("training.train", "train one member of the ensemble"),
     "evaluate": ("training.evaluate", "run a model on whole cases and count what it finds"),
     "measure": ("training.measures.command", "take all development measures of a model"),
+    "second-stage-collect": (
+        "training.second_stage.collect",
+        "collect what a model takes for lesions on prepared scans",
+    ),
+    "second-stage-train": (
+        "training.second_stage.train",
+        "train the classifier of the second stage",
+    ),
+    "second-stage-export": (
+        "training.second_stage.export",
+        "write a model bundle with a second stage",
+    ),
     "export": ("training.export", "write trained members as a model bundle"),
     "anatomy-heads": ("training.anatomy.heads", "simulate heads for the anatomy network"),
     "anatomy-train": ("training.anatomy.train", "train the anatomy network"),

@@ -49,6 +49,19 @@ def _use(manifest: BundleManifest) -> list[str]:
         f"probability {point.lowest:g} or more (channel {manifest.probability_channel}), with "
         f"{point.threshold:g} or more somewhere, of at least {point.min_volume_mm3:g} mm³.",
         "",
+        *_second_stage(manifest),
+    ]
+
+
+def _second_stage(manifest: BundleManifest) -> list[str]:
+    stage = manifest.second_stage
+    if stage is None:
+        return []
+    return [
+        f"Second stage: each candidate, a component of {stage.candidate_threshold:g} or more, is "
+        "shown to classifiers with what lies around it, and its probability is scaled so that the "
+        "highest is the geometric mean of what networks and classifiers say.",
+        "",
     ]
 
 
@@ -76,6 +89,7 @@ def _training(data: Mapping[str, Any]) -> list[str]:
             f"{member['minutes']} | {member['seed']} |"
         )
     lines += _validation(data["members"])
+    lines += _classifiers(data.get("second_stage", []))
     if any(member["init_from"] for member in data["members"]):
         lines += [
             "",
@@ -85,6 +99,17 @@ def _training(data: Mapping[str, Any]) -> list[str]:
     if "real" in data["cases"]:
         lines += ["", "What was learned from real scans is also under the terms of these."]
     return [*lines, ""]
+
+
+def _classifiers(trained: Sequence[Mapping[str, Any]]) -> list[str]:
+    if not trained:
+        return []
+    lines = ["", "| classifier | candidates | of lesions | steps | minutes | seed |"]
+    lines.append("|---|---|---|---|---|---|")
+    for number, one in enumerate(trained, start=1):
+        values = (one[key] for key in ("candidates", "of_lesions", "steps", "minutes", "seed"))
+        lines.append(f"| {number} | {' | '.join(str(value) for value in values)} |")
+    return lines
 
 
 def _validation(members: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -246,6 +246,8 @@ def factsOf(bundle: DetectorBundle) -> str:
     """Version, size of the ensemble and the voxel sizes it was trained on, in one line."""
     number = len(bundle.members)
     networks = "1 network" if number == 1 else f"{number} networks"
+    if bundle.classifiers:
+        networks += " and a second stage"
     return f"Version {bundle.version}, {networks}. {_trainingText(bundle.training_range)}"
 
 

@@ -11,6 +11,7 @@ from CMBDetectorLib.cli import console, models_import
 from CMBDetectorLib.errors import ModelError
 
 if TYPE_CHECKING:
+    from CMBDetectorLib.models.bundle import ModelBundle
     from CMBDetectorLib.models.library import AnyBundle
 
 DESCRIPTION = "The models that are installed with the software or in the user's folder."
@@ -116,6 +117,14 @@ def run_remove(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _second_stage(bundle: ModelBundle) -> str:
+    if bundle.second_stage is None:
+        return "none"
+    number = len(bundle.classifiers)
+    classifiers = "1 classifier" if number == 1 else f"{number} classifiers"
+    return f"{classifiers} from {bundle.second_stage.candidate_threshold} on"
+
+
 def _facts(bundle: AnyBundle) -> dict[str, object]:
     from CMBDetectorLib.models.anatomy_bundle import AnatomyBundle
     from CMBDetectorLib.models.whole_head_bundle import WholeHeadBundle
@@ -156,6 +165,7 @@ def _facts(bundle: AnyBundle) -> dict[str, object]:
     return facts | {
         "kind": "detector",
         "grid": spacing,
+        "second stage": _second_stage(bundle),
         "threshold": point.threshold,
         "extent threshold": point.lowest,
         "smallest lesion": f"{point.min_volume_mm3} mm³",

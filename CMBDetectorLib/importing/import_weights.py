@@ -66,6 +66,8 @@ def write_tile_model(
         changelog={},
         training_data={"source": record},
         metrics={},
+        # It was trained on what the other weights take for lesions.
+        second_stage=None,
     )
     on_step(f"writing {root}")
     return write_bundle(

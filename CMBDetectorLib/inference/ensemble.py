@@ -13,7 +13,9 @@ from torch import nn
 
 from CMBDetectorLib.errors import DeviceError
 from CMBDetectorLib.inference.backends import Network, input_dtype, on_backend
+from CMBDetectorLib.inference.candidate_classifier import load_classifiers
 from CMBDetectorLib.inference.device import ComputeDevice, is_out_of_memory
+from CMBDetectorLib.inference.second_stage import judge_candidates
 from CMBDetectorLib.inference.tiles import (
     BoolArray,
     FloatArray,
@@ -57,7 +59,7 @@ def predict(
     compute: ComputeDevice,
     reporter: StageReporter,
 ) -> Prediction:
-    """Probability of a microbleed in each voxel of the mask.
+    """Probability of a microbleed in each voxel of the mask, after the second stage if any.
 
     Parameters
     ----------
@@ -83,7 +85,7 @@ def predict(
         raise DeviceError(
             f"{compute.name}: not enough memory to load the model; free some or use another device"
         ) from error
-    return run_ensemble(
+    prediction = run_ensemble(
         image,
         mask,
         members,
@@ -93,6 +95,18 @@ def predict(
         reporter=reporter,
         strides=total_strides(bundle.network_def),
     )
+    if bundle.second_stage is None:
+        return prediction
+    judged = judge_candidates(
+        image,
+        prediction.probability,
+        load_classifiers(bundle, compute.device),
+        bundle.second_stage,
+        device=compute.device,
+        reporter=reporter,
+    )
+    statistics = prediction.statistics | {"second_stage": judged.statistics}
+    return replace(prediction, probability=judged.probability, statistics=statistics)
 
 
 def run_ensemble(

@@ -114,7 +114,7 @@ def _starts(occupied: BoolArray, length: int, overlap: float, stride: int) -> li
 
 
 def _clipped(start: int, length: int, size: int) -> slice:
-    return slice(max(start, 0), min(start + length, size))
+    return slice(min(max(start, 0), size), max(min(start + length, size), 0))
 
 
 def _overlap_slices(

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from CMBDetectorLib.errors import ModelError
 from CMBDetectorLib.models.bundle_files import (
     CheckedFiles,
     Weights,
+    classifier_names,
     load_files,
     write_files,
 )
@@ -42,6 +44,7 @@ def write_bundle(
     license_text: str,
     overwrite: bool = False,
     exact: bool = False,
+    classifiers: Sequence[Weights] = (),
 ) -> ModelBundle:
     """Write a bundle, whole or not at all, and read it back.
 
@@ -57,6 +60,8 @@ def write_bundle(
         Replace a bundle that is already there.
     exact
         Store weights in single precision, not in half.
+    classifiers
+        Weights of the second stage, where ``manifest`` has one.
 
     Raises
     ------
@@ -64,14 +69,22 @@ def write_bundle(
         If the folder exists and ``overwrite`` is not given, it cannot be written, or what was
         written would not be accepted by :func:`load_bundle`.
     """
+    if (manifest.second_stage is None) != (not classifiers):
+        raise ModelError(
+            f"{root}: {len(classifiers)} classifiers, and second_stage is {manifest.second_stage}; "
+            "give both or neither"
+        )
     return write_files(
         root,
         members,
-        metadata_of=lambda names: manifest_to_metadata(manifest, names),
+        metadata_of=lambda names: manifest_to_metadata(
+            manifest, names, classifier_names(len(classifiers))
+        ),
         network_def=manifest.network_def,
         model_card=model_card,
         license_text=license_text,
         overwrite=overwrite,
         load=load_bundle,
         exact=exact,
+        classifiers=classifiers,
     )

@@ -6,6 +6,7 @@
       configs/metadata.json     MONAI's keys, and ours under "cmbdetector"
       configs/inference.json    "network_def": the network as plain JSON
       models/member_1.safetensors ...
+      models/classifier_1.safetensors ...   of the second stage, if there is one
       docs/README.md            model card
       LICENSE
       SHA256SUMS                every file but itself; check with: sha256sum -c SHA256SUMS
@@ -24,7 +25,7 @@ import numpy.typing as npt
 
 from CMBDetectorLib.errors import ModelError
 from CMBDetectorLib.models.checksums import safe_relative_path, verify_sums, write_sums
-from CMBDetectorLib.models.description import OUR_KEY
+from CMBDetectorLib.models.description import CLASSIFIERS_KEY, OUR_KEY, SECOND_STAGE_KEY
 from CMBDetectorLib.models.json_fields import JsonObject, read_json_object, refuse_expressions
 from CMBDetectorLib.models.weights import read_weights_header, write_weights
 
@@ -55,12 +56,15 @@ class CheckedFiles:
         Hash of every file, by its path relative to ``root`` with forward slashes.
     metadata
         The whole of ``configs/metadata.json``.
+    classifiers
+        Weights of the second stage; none in a model without one.
     """
 
     root: Path
     members: tuple[Path, ...]
     sha256: Mapping[str, str]
     metadata: Mapping[str, Any]
+    classifiers: tuple[Path, ...] = ()
 
     @property
     def card(self) -> Path:
@@ -132,12 +136,18 @@ def checked_files(root: Path, read: Configurations) -> dict[str, Any]:
     ModelError
         If a member is missing, lies outside the bundle, or is not a safetensors file.
     """
-    members = _member_paths(root, read.metadata.child(OUR_KEY), read.sha256)
-    for member in members:
-        read_weights_header(member)
+    ours = read.metadata.child(OUR_KEY)
+    members = _weights_paths(root, ours, "members", read.sha256)
+    classifiers: tuple[Path, ...] = ()
+    if SECOND_STAGE_KEY in ours.data:
+        second_stage = ours.child(SECOND_STAGE_KEY)
+        classifiers = _weights_paths(root, second_stage, CLASSIFIERS_KEY, read.sha256)
+    for path in members + classifiers:
+        read_weights_header(path)
     return {
         "root": root,
         "members": members,
+        "classifiers": classifiers,
         "sha256": read.sha256,
         "metadata": dict(read.metadata.data),
     }
@@ -154,6 +164,7 @@ def write_files(
     overwrite: bool,
     load: Callable[[Path], Bundle],
     exact: bool = False,
+    classifiers: Sequence[Weights] = (),
 ) -> Bundle:
     """Write a bundle, whole or not at all, and read it back.
 
@@ -166,6 +177,8 @@ def write_files(
         name; refuses it by raising ModelError.
     exact
         Store weights in single precision, not in half.
+    classifiers
+        Of the second stage; ``metadata_of`` names them as :func:`classifier_names` does.
 
     Raises
     ------
@@ -182,6 +195,8 @@ def write_files(
         with tempfile.TemporaryDirectory(prefix=f".{root.name}-", dir=root.parent) as scratch:
             draft = Path(scratch) / root.name
             names = _write_members(draft, members, exact=exact)
+            for name, tensors in zip(classifier_names(len(classifiers)), classifiers, strict=True):
+                write_weights(tensors, draft / name, exact=exact)
             _write_json(draft / METADATA_NAME, metadata_of(names))
             _write_json(draft / INFERENCE_NAME, {"network_def": dict(network_def)})
             _write_text(draft / CARD_NAME, model_card)
@@ -194,6 +209,11 @@ def write_files(
     except OSError as error:
         raise ModelError(f"{root}: cannot be written ({error.strerror})") from error
     return load(root)
+
+
+def classifier_names(number: int) -> list[str]:
+    """Paths of the second stage's weights in a bundle."""
+    return [f"models/classifier_{n}.safetensors" for n in range(1, number + 1)]
 
 
 def _write_members(root: Path, members: Sequence[Weights], *, exact: bool) -> list[str]:
@@ -213,12 +233,14 @@ def _write_text(path: Path, content: str) -> None:
     path.write_text(content, encoding="utf-8", newline="\n")
 
 
-def _member_paths(root: Path, ours: JsonObject, sha256: Mapping[str, str]) -> tuple[Path, ...]:
-    names = ours.texts("members")
+def _weights_paths(
+    root: Path, fields: JsonObject, key: str, sha256: Mapping[str, str]
+) -> tuple[Path, ...]:
+    names = fields.texts(key)
     for name in names:
-        path = safe_relative_path(name, ours.path)
+        path = safe_relative_path(name, fields.path)
         if path.suffix != ".safetensors":
-            raise ours.error("members", name, "files called .safetensors")
+            raise fields.error(key, name, "files called .safetensors")
         if name not in sha256:
-            raise ModelError(f"{root / name}: this member is missing; get the model again")
+            raise ModelError(f"{root / name}: these weights are missing; get the model again")
     return tuple(root / name for name in names)

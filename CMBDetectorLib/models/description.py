@@ -14,12 +14,15 @@ from CMBDetectorLib.models.json_fields import JsonObject
 
 BundleKind = Literal["detector", "anatomy"]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""The newest that is read; 2 has a second stage. Models are written with the oldest that does."""
 OUR_KEY = "cmbdetector"
 KIND_KEY = "kind"
 VARIANT_KEY = "variant"
 TILES = "tiles"
 WHOLE_HEAD = "whole_head"
+SECOND_STAGE_KEY = "second_stage"
+CLASSIFIERS_KEY = "classifiers"
 KIND_NAMES: Mapping[BundleKind, str] = {
     "detector": "detects microbleeds",
     "anatomy": "finds the regions of the brain",
@@ -76,6 +79,7 @@ def common_metadata(
     task: str,
     data_format: Mapping[str, Any],
     own: Mapping[str, Any],
+    schema_version: int = 1,
 ) -> dict[str, Any]:
     """The content of ``configs/metadata.json``.
 
@@ -87,6 +91,8 @@ def common_metadata(
         MONAI's keys ``task`` and ``network_data_format``.
     own
         What this kind of model has of its own, put under ``cmbdetector``.
+    schema_version
+        The oldest that holds it, so that versions which read no newer one refuse the model.
     """
     return {
         "schema": _MONAI_SCHEMA,
@@ -104,7 +110,7 @@ def common_metadata(
         "intended_use": "Research only, not for clinical use",
         "network_data_format": dict(data_format),
         OUR_KEY: {
-            "schema_version": SCHEMA_VERSION,
+            "schema_version": schema_version,
             KIND_KEY: kind,
             "id": description.id,
             "license": description.license,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, get_args
 
 from CMBDetectorLib.errors import ModelError
 from CMBDetectorLib.models.description import (
+    CLASSIFIERS_KEY,
     OUR_KEY,
+    SECOND_STAGE_KEY,
     TILES,
     ModelDescription,
     check_kind,
@@ -22,6 +25,7 @@ from CMBDetectorLib.settings import (
     NormalizationSettings,
     OperatingPoint,
     PreprocessingSettings,
+    SecondStageSettings,
     TilingSettings,
     TrainingRange,
 )
@@ -37,6 +41,8 @@ class BundleManifest(ModelDescription):
         What each output channel of the network stands for; each is a sigmoid of its own.
     probability_channel
         The output channel that holds the probability of a microbleed.
+    second_stage
+        How classifiers judge what the networks find; None in a model without them.
     """
 
     preprocessing: PreprocessingSettings
@@ -45,9 +51,12 @@ class BundleManifest(ModelDescription):
     training_range: TrainingRange
     channels: tuple[str, ...]
     probability_channel: int
+    second_stage: SecondStageSettings | None = None
 
 
-def manifest_to_metadata(manifest: BundleManifest, members: list[str]) -> dict[str, Any]:
+def manifest_to_metadata(
+    manifest: BundleManifest, members: list[str], classifiers: Sequence[str] = ()
+) -> dict[str, Any]:
     """The content of ``configs/metadata.json``: MONAI's keys, and ours under ``cmbdetector``."""
     tile_shape = list(manifest.tiling.tile_shape)
     channel_def = {str(index): name for index, name in enumerate(manifest.channels)}
@@ -86,6 +95,8 @@ def manifest_to_metadata(manifest: BundleManifest, members: list[str]) -> dict[s
         "channels": list(manifest.channels),
         "probability_channel": manifest.probability_channel,
     }
+    if manifest.second_stage is not None:
+        own[SECOND_STAGE_KEY] = asdict(manifest.second_stage) | {CLASSIFIERS_KEY: list(classifiers)}
     return common_metadata(
         manifest,
         "detector",
@@ -93,6 +104,7 @@ def manifest_to_metadata(manifest: BundleManifest, members: list[str]) -> dict[s
         task="Detection of cerebral microbleeds on T2*-weighted GRE and SWI",
         data_format=data_format,
         own=own,
+        schema_version=1 if manifest.second_stage is None else 2,
     )
 
 
@@ -130,6 +142,7 @@ def parse_manifest(metadata: JsonObject, inference: JsonObject) -> BundleManifes
         training_range=_training_range(ours.child("training_range")),
         channels=channels,
         probability_channel=ours.integer("probability_channel", 0, len(channels) - 1),
+        second_stage=_second_stage(ours),
     )
 
 
@@ -175,6 +188,13 @@ def _operating_point(fields: JsonObject) -> OperatingPoint:
             else fields.number("extent_threshold", 1e-6, 1)
         ),
     )
+
+
+def _second_stage(ours: JsonObject) -> SecondStageSettings | None:
+    if SECOND_STAGE_KEY not in ours.data:
+        return None
+    fields = ours.child(SECOND_STAGE_KEY)
+    return SecondStageSettings(fields.number("candidate_threshold", 1e-6, 1))
 
 
 def _training_range(fields: JsonObject) -> TrainingRange:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from CMBDetectorLib.models.bundle import ModelBundle, write_bundle
+from CMBDetectorLib.models.bundle_files import Weights
 from CMBDetectorLib.models.manifest import BundleManifest
 from CMBDetectorLib.models.networks import build_network
 from CMBDetectorLib.settings import (
@@ -78,7 +79,11 @@ def random_state(seed: int, network_def: dict[str, Any] = NETWORK_DEF) -> dict[s
 @pytest.fixture
 def make_bundle(tmp_path: Path) -> Callable[..., ModelBundle]:
     def make(
-        folder: Path | None = None, members: int = 2, overwrite: bool = False, **changes: Any
+        folder: Path | None = None,
+        members: int = 2,
+        overwrite: bool = False,
+        classifiers: Sequence[Weights] = (),
+        **changes: Any,
     ) -> ModelBundle:
         described = manifest(**changes)
         root = (folder or tmp_path / "models") / described.id
@@ -90,6 +95,7 @@ def make_bundle(tmp_path: Path) -> Callable[..., ModelBundle]:
             model_card="# Tiny\n",
             license_text="Apache-2.0\n",
             overwrite=overwrite,
+            classifiers=classifiers,
         )
 
     return make

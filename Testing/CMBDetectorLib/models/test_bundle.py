@@ -14,6 +14,7 @@ import pytest
 
 from CMBDetectorLib.errors import ModelError
 from CMBDetectorLib.models.bundle import ModelBundle, load_bundle
+from CMBDetectorLib.settings import SecondStageSettings
 
 MakeBundle = Callable[..., ModelBundle]
 Resign = Callable[[Path], None]
@@ -127,11 +128,11 @@ def test_required_file_absent(tiny: ModelBundle, resign: Resign, name: str) -> N
 
 def test_newer_schema(tiny: ModelBundle, resign: Resign) -> None:
     def later(content: dict[str, Any]) -> None:
-        content["cmbdetector"] = {"schema_version": 2, "something": "else"}
+        content["cmbdetector"] = {"schema_version": 3, "something": "else"}
 
     edit(tiny.root / METADATA, later)
     resign(tiny.root)
-    assert_refused(tiny.root, "schema 2", "update CMBDetector")
+    assert_refused(tiny.root, "schema 3", "update CMBDetector")
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"cmbdetector": 1}', "\udcff", '{"a": ' * 5000])
@@ -279,3 +280,44 @@ def test_weights_beyond_float16_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="not finite"):
         write_weights({"kernel": np.full((2, 2), 1e6)}, tmp_path / "a.safetensors")
     write_weights({"variance": np.full(2, 1e6)}, tmp_path / "b.safetensors")
+
+
+def test_second_stage_is_written_and_read_back(make_bundle: MakeBundle, tiny: ModelBundle) -> None:
+    assert (tiny.second_stage, tiny.classifiers) == (None, ())
+    assert tiny.metadata["cmbdetector"]["schema_version"] == 1
+    bundle = make_bundle(
+        id="two",
+        second_stage=SecondStageSettings(0.3),
+        classifiers=[{"weight": np.ones((2, 3), np.float32)}] * 2,
+    )
+    assert bundle.second_stage == SecondStageSettings(0.3)
+    assert [path.name for path in bundle.classifiers] == [
+        "classifier_1.safetensors",
+        "classifier_2.safetensors",
+    ]
+    assert len(bundle.members) == 2
+    # Versions that know nothing of a second stage must not leave it out in silence.
+    assert bundle.metadata["cmbdetector"]["schema_version"] == 2
+    assert load_bundle(bundle.root) == bundle
+
+
+def test_second_stage_is_checked(make_bundle: MakeBundle, resign: Resign) -> None:
+    two = {"second_stage": SecondStageSettings(0.3), "classifiers": [{"w": np.ones((2, 3))}]}
+    with pytest.raises(ModelError, match="both or neither"):
+        make_bundle(id="none", second_stage=SecondStageSettings(0.3))
+    with pytest.raises(ModelError, match="both or neither"):
+        make_bundle(id="some", classifiers=two["classifiers"])
+    with pytest.raises(ModelError, match="candidate_threshold"):
+        make_bundle(id="high", **two | {"second_stage": SecondStageSettings(1.5)})
+    bundle = make_bundle(id="two", **two)
+    edit(
+        bundle.root / METADATA,
+        lambda content: content["cmbdetector"]["second_stage"].update(classifiers=["../other"]),
+    )
+    resign(bundle.root)
+    assert_refused(bundle.root, "../other")
+    make_bundle(id="two", overwrite=True, **two)
+    bundle.classifiers[0].unlink()
+    assert_refused(bundle.root, "classifier_1.safetensors", "missing")
+    resign(bundle.root)
+    assert_refused(bundle.root, "classifier_1.safetensors", "missing")
