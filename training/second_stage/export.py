@@ -23,7 +23,10 @@ from training.point_options import add_point_arguments, operating_point
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``python -m training second-stage-export``."""
     parser.add_argument(
-        "--bundle", type=Path, required=True, help="the model whose candidates were learned from"
+        "--bundle",
+        type=Path,
+        required=True,
+        help="the model whose candidates were learned from, or with more members",
     )
     parser.add_argument(
         "--classifiers",
@@ -87,7 +90,8 @@ def add_second_stage(
     Parameters
     ----------
     first
-        The model whose candidates the classifiers learned from.
+        The model whose candidates the classifiers learned from, or one with more members: those
+        are a mean over networks of a kind, and more of them change it little.
     manifest
         Of the new bundle, with ``second_stage``.
     classifiers
@@ -128,12 +132,12 @@ def _manifest(bundle: ModelBundle) -> BundleManifest:
 
 
 def _check(folder: Path, facts: Mapping[str, Any], first: ModelBundle) -> None:
-    learned_from = facts.get("candidates", {}).get("members_sha256")
-    own = [first.sha256[path.relative_to(first.root).as_posix()] for path in first.members]
-    if learned_from != own:
+    learned_from = set(facts.get("candidates", {}).get("members_sha256", []))
+    own = {first.sha256[path.relative_to(first.root).as_posix()] for path in first.members}
+    if not learned_from or not learned_from <= own:
         raise UsageError(
             f"{folder} did not learn from the candidates of {first.root}; give the bundle that "
-            "second-stage-collect was given"
+            "second-stage-collect was given, or one with more members beside its"
         )
 
 

@@ -235,7 +235,7 @@ def test_weights_of_another_network_are_refused_and_nothing_is_left(tmp_path: Pa
         ({"kind": "weather"}, "kind"),
         ({"members": ["models/member_1.safetensors"]}, "two files, the network and its atlas"),
         ({"members": ["models/member_1.safetensors"] * 3}, "two files, the network and its atlas"),
-        ({"schema_version": 2}, "update CMBDetector"),
+        ({"schema_version": 3}, "update CMBDetector"),
         ({"id": "../up"}, "id"),
     ],
     ids=str,
