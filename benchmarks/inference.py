@@ -78,15 +78,16 @@ def _arguments() -> argparse.Namespace:
 
 
 def _bundle(model: str | None, n_members: int | None, folder: Path) -> ModelBundle:
+    """The networks without a second stage, which the yardstick has not; perhaps some of them."""
     bundle = find_bundle(model)
     if n_members is None:
-        return bundle
+        n_members = len(bundle.members)
     if not 1 <= n_members <= len(bundle.members):
         sys.exit(f"{bundle.id} has {len(bundle.members)} members, got --members {n_members}")
     described = {f.name: getattr(bundle, f.name) for f in fields(BundleManifest)}
     return write_bundle(
         folder / "models" / bundle.id,
-        BundleManifest(**described),
+        BundleManifest(**described | {"second_stage": None}),
         [load_file(path) for path in bundle.members[:n_members]],
         model_card=bundle.card.read_text(encoding="utf-8"),
         license_text=(bundle.root / "LICENSE").read_text(encoding="utf-8"),

@@ -138,7 +138,9 @@ def evaluate(
     return {
         "bundle": bundle.id,
         "version": bundle.version,
-        "members": {p.name: bundle.sha256[f"models/{p.name}"] for p in bundle.members},
+        "members": {
+            p.name: bundle.sha256[f"models/{p.name}"] for p in bundle.members + bundle.classifiers
+        },
         "operating_point": asdict(point),
         "min_contrast_to_noise": min_contrast_to_noise,
         "brain_mask": "the case's own" if true_mask else "found by the library",

@@ -134,7 +134,9 @@ def make_report(
     return {
         "bundle": bundle.id,
         "version": bundle.version,
-        "member_sha256": {p.name: bundle.sha256[f"models/{p.name}"] for p in bundle.members},
+        "member_sha256": {
+            p.name: bundle.sha256[f"models/{p.name}"] for p in bundle.members + bundle.classifiers
+        },
         "operating_point": asdict(detector.point),
         "anatomy": "auto" if detector.with_anatomy else "none",
         "rule": MATCHING_RULE,
