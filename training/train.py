@@ -21,6 +21,7 @@ from training.distributed import Processes, training_processes
 from training.hard_negatives import Places, no_places
 from training.initial_weights import load_initial_weights
 from training.learned import learned_from
+from training.length_options import add_length_arguments, asked_budget
 from training.optimization import new_state
 from training.prepared_case import prepared_folders
 from training.run_log import open_log
@@ -53,15 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="auto: bf16 where the device has it, else fp32 (fp16 on older GPUs)",
     )
-    parser.add_argument("--steps", type=int, help="instead of the configuration's")
-    parser.add_argument(
-        "--max-minutes",
-        type=float,
-        help="end after this time of training, resumed sessions added up; the learning rate "
-        "follows the clock. Without --steps the configuration's steps then do not count",
-    )
-    parser.add_argument("--threads", type=int, help="CPU threads of torch")
-    parser.add_argument("--resume", action="store_true", help="go on from --output's checkpoint")
+    add_length_arguments(parser)
     parser.add_argument(
         "--init-from",
         type=Path,
@@ -76,14 +69,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Train as the arguments say; returns the exit code."""
     config = _with_options(read_config(args.config), args)
-    if args.threads is not None:
-        torch.set_num_threads(args.threads)
     train(
         config,
         args.data,
         args.output,
         member=args.member,
-        budget=Budget.of(args.steps, args.max_minutes, config.optimization.steps),
+        budget=asked_budget(args, config.optimization.steps),
         device=args.device,
         precision=args.precision,
         resume=args.resume,

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from CMBDetectorLib.errors import UsageError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 # YAML 1.2 and JSON know 1e-3; PyYAML follows YAML 1.1, which wants a point and a sign.
 _EXPONENT = re.compile(r"[-+]?[0-9]+[eE][-+]?[0-9]+")
@@ -31,6 +36,23 @@ def read_yaml_mapping(path: Path) -> dict[str, Any]:
     if not isinstance(plain, dict) or not all(isinstance(key, str) for key in plain):
         raise UsageError(f"the configuration {path} does not hold keys and values")
     return plain
+
+
+def check_keys(plain: Mapping[str, Any], config: type[DataclassInstance]) -> None:
+    """Refuse keys that are not the fields of a configuration, and fields without a key.
+
+    Raises
+    ------
+    UsageError
+        Naming them.
+    """
+    known = {field.name for field in fields(config)}
+    unknown, missing = sorted(set(plain) - known), sorted(known - set(plain))
+    if unknown or missing:
+        raise UsageError(
+            f"unknown keys: {', '.join(unknown) or 'none'}; missing keys: "
+            f"{', '.join(missing) or 'none'}"
+        )
 
 
 def yaml_text(plain: dict[str, Any]) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from CMBDetectorLib.errors import UsageError
 from training.anatomy.misalignment import Misalignment
-from training.yaml_file import read_yaml_mapping
+from training.yaml_file import check_keys, read_yaml_mapping
 
 
 @dataclass(frozen=True)
@@ -71,13 +71,7 @@ def parse_anatomy_config(plain: Any) -> AnatomyConfig:
     """The configuration from its plain form; raises as :func:`read_anatomy_config`."""
     if not isinstance(plain, Mapping):
         raise UsageError("not keys and values")
-    known = {field.name for field in fields(AnatomyConfig)}
-    unknown, missing = sorted(set(plain) - known), sorted(known - set(plain))
-    if unknown or missing:
-        raise UsageError(
-            f"unknown keys: {', '.join(unknown) or 'none'}; missing keys: "
-            f"{', '.join(missing) or 'none'}"
-        )
+    check_keys(plain, AnatomyConfig)
     values: dict[str, Any] = {
         key: tuple(item) if isinstance(item, list) else item for key, item in plain.items()
     }

@@ -35,6 +35,7 @@ from training.checkpoint import (
     read_facts,
     save_checkpoint,
 )
+from training.length_options import add_length_arguments, asked_budget
 from training.optimization import learning_rate, update_average
 from training.sampling import prefetched
 
@@ -49,15 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of anatomy-heads")
     parser.add_argument("--output", type=Path, required=True, help="folder for the checkpoint")
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda, cuda:N or mps")
-    parser.add_argument("--steps", type=int, help="instead of the configuration's")
-    parser.add_argument(
-        "--max-minutes",
-        type=float,
-        help="end after this time of training, resumed sessions added up; the learning rate "
-        "follows the clock. Without --steps the configuration's steps then do not count",
-    )
-    parser.add_argument("--threads", type=int, help="CPU threads of torch")
-    parser.add_argument("--resume", action="store_true", help="go on from --output's checkpoint")
+    add_length_arguments(parser)
     parser.add_argument(
         "--init-from",
         type=Path,
@@ -68,13 +61,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Train as the arguments say; returns the exit code."""
     config = read_anatomy_config(args.config)
-    if args.threads is not None:
-        torch.set_num_threads(args.threads)
     train_anatomy(
         config,
         args.data,
         args.output,
-        budget=Budget.of(args.steps, args.max_minutes, config.steps),
+        budget=asked_budget(args, config.steps),
         device=args.device,
         resume=args.resume,
         init_from=args.init_from,

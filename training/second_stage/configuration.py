@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from CMBDetectorLib.errors import UsageError
-from training.yaml_file import read_yaml_mapping
+from training.yaml_file import check_keys, read_yaml_mapping
 
 
 @dataclass(frozen=True)
@@ -74,14 +74,9 @@ def read_second_stage_config(path: Path) -> SecondStageConfig:
 
 def parse_second_stage_config(plain: Mapping[str, Any]) -> SecondStageConfig:
     """The configuration from its plain form; raises as :func:`read_second_stage_config`."""
-    known = {field.name: str(field.type) for field in fields(SecondStageConfig)}
-    unknown, missing = sorted(set(plain) - set(known)), sorted(set(known) - set(plain))
-    if unknown or missing:
-        raise UsageError(
-            f"unknown keys: {', '.join(unknown) or 'none'}; missing keys: "
-            f"{', '.join(missing) or 'none'}"
-        )
-    values = {name: _value(name, kind, plain[name]) for name, kind in known.items()}
+    check_keys(plain, SecondStageConfig)
+    kinds = {field.name: str(field.type) for field in fields(SecondStageConfig)}
+    values = {name: _value(name, kind, plain[name]) for name, kind in kinds.items()}
     config = SecondStageConfig(**values)
     if not 0 < config.lowest_probability < 1:
         raise UsageError(

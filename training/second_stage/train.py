@@ -22,6 +22,7 @@ from CMBDetectorLib.inference.candidate_classifier import (
 )
 from training.budget import Budget
 from training.checkpoint import TrainingState, check_start, load_checkpoint, save_checkpoint
+from training.length_options import add_length_arguments, asked_budget
 from training.optimization import learning_rate, update_average
 from training.sampling import prefetched
 from training.second_stage.batches import Batch, Batches
@@ -45,15 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="fp32",
         help="bf16 is faster where the processor has it",
     )
-    parser.add_argument("--steps", type=int, help="instead of the configuration's")
-    parser.add_argument(
-        "--max-minutes",
-        type=float,
-        help="end after this time of training, resumed sessions added up; the learning rate "
-        "follows the clock. Without --steps the configuration's steps then do not count",
-    )
-    parser.add_argument("--threads", type=int, help="CPU threads of torch")
-    parser.add_argument("--resume", action="store_true", help="go on from --output's checkpoint")
+    add_length_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -61,13 +54,11 @@ def run(args: argparse.Namespace) -> int:
     config = read_second_stage_config(args.config)
     if args.seed is not None:
         config = replace(config, seed=args.seed)
-    if args.threads is not None:
-        torch.set_num_threads(args.threads)
     train_second_stage(
         config,
         args.data,
         args.output,
-        budget=Budget.of(args.steps, args.max_minutes, config.steps),
+        budget=asked_budget(args, config.steps),
         device=args.device,
         precision=args.precision,
         resume=args.resume,

@@ -154,20 +154,23 @@ def with_second_stage(bundle: ModelBundle, root, weights) -> ModelBundle:
     )
 
 
-def found(scan, bundle: ModelBundle):
-    result = detect_volume(
+def searched(scan, bundle: ModelBundle, **options):
+    return detect_volume(
         read_image(scan.image_path).volume,
         bundle,
         brain_mask=read_mask(scan.mask_path),
         anatomy="none",
         device="cpu",
         precision="fp32",
-        threshold=0.05,
-        extent_threshold=0.05,
-        keep_probability=True,
+        **options,
     )
-    places = [np.round(one.center_ras_mm, 2).tolist() for one in result.detections]
-    return sorted(zip(places, [one.peak_probability for one in result.detections], strict=True))
+
+
+def found(scan, bundle: ModelBundle):
+    """Places and peaks of all that is found, however the second stage has judged it."""
+    lesions = searched(scan, bundle, threshold=0.05, extent_threshold=0.05).detections
+    places = [np.round(one.center_ras_mm, 2).tolist() for one in lesions]
+    return sorted(zip(places, [one.peak_probability for one in lesions], strict=True))
 
 
 def test_lesions_are_judged_in_a_run(tiny_scan, tiny_bundle, two_stages) -> None:
@@ -178,14 +181,7 @@ def test_lesions_are_judged_in_a_run(tiny_scan, tiny_bundle, two_stages) -> None
 
 
 def test_the_record_says_what_was_judged(tiny_scan, two_stages) -> None:
-    result = detect_volume(
-        read_image(tiny_scan.image_path).volume,
-        two_stages,
-        brain_mask=read_mask(tiny_scan.mask_path),
-        anatomy="none",
-        device="cpu",
-    )
-    record = result.provenance
+    record = searched(tiny_scan, two_stages).provenance
     assert record.settings["second_stage"] == {"candidate_threshold": 0.4}
     assert "models/classifier_1.safetensors" in str(dict(record.model_sha256))
 
