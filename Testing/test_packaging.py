@@ -178,7 +178,6 @@ def test_tracked_files_are_small_and_of_known_kinds() -> None:
     limits = {
         resources / "models": ({".safetensors"}, 16 * MIB),
         resources / "samples": ({".gz"}, 4 * MIB),
-        ROOT / "training" / "models": ({".safetensors"}, 16 * MIB),
         ROOT / "docs" / "images": ({".png", ".svg"}, 2 * MIB),
         ROOT / "CMBDetector" / "Resources" / "Icons": ({".png"}, MIB // 4),
         # Models of other software, with what that computes with them.

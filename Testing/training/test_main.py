@@ -15,7 +15,7 @@ from training.initial_weights import load_initial_weights
 
 _FOLDER = Path(__file__).parents[2] / "training" / "configs"
 _OTHERS = {"anatomy", "second_stage"}  # of other networks, with settings of their own
-CONFIGS = [path for path in sorted(_FOLDER.glob("*.yaml")) if path.stem not in _OTHERS]
+CONFIGS = [path for path in sorted(_FOLDER.rglob("*.yaml")) if path.stem not in _OTHERS]
 
 
 def test_help_needs_no_torch() -> None:
