@@ -34,6 +34,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="training",
         help="all: also magnitude, SWI, phase and anatomy of every scan",
     )
+    parser.add_argument(
+        "--without",
+        default="",
+        metavar="PARTS",
+        help="parts of the simulation to leave out, e.g. veins,texture",
+    )
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
     parser.add_argument(
         "--skip-existing", action="store_true", help="go on where an earlier run stopped"
@@ -48,10 +54,12 @@ def run(args: argparse.Namespace) -> int:
     from training.cases import write_case
     from training.simulation.anatomy import load_label_map
     from training.simulation.head import simulate_head
+    from training.simulation.parts import parse_parts
     from training.simulation.refinement import refine_labels
 
-    jobs = _jobs(args)
     lesions = parse_counts(args.lesions)
+    without = parse_parts(args.without)
+    jobs = _jobs(args)
     protocol = read_protocol(args.protocol) if args.protocol else None
     source, refined, loaded = None, None, ""
     with tqdm(total=len(jobs) * args.scans, unit="scan") as bar:
@@ -70,6 +78,7 @@ def run(args: argparse.Namespace) -> int:
                 device=torch.device(args.device),
                 protocol=protocol,
                 maps=args.maps,
+                without=without,
                 refined=refined,
             )
             for case in cases:

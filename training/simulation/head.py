@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -29,6 +29,7 @@ from training.simulation.image import (
     deliver,
 )
 from training.simulation.lesions import LARGE_SHARE, draw_lesions
+from training.simulation.parts import check_parts, protocol_without
 from training.simulation.receive import receive
 from training.simulation.scan import mimic_map, scan_pair
 from training.simulation.subject import Subject, make_subject
@@ -60,6 +61,7 @@ def simulate_head(
     protocol: Acquisition | None = None,
     refined: npt.NDArray[np.int16] | None = None,
     maps: str = "training",
+    without: Collection[str] = (),
 ) -> Iterator[Case]:
     """Deform one head and scan it ``scans`` times, each time with other lesions.
 
@@ -78,20 +80,28 @@ def simulate_head(
         The label map by :func:`training.simulation.refinement.refine_labels`, for smooth borders.
     maps
         "training": image, truth, mimics and brain; "all": also magnitude, SWI, phase and anatomy.
+    without
+        Parts left out (:data:`training.simulation.parts.PARTS`), all else the same.
 
     Raises
     ------
     InputError
         If ``maps`` is neither.
+    UsageError
+        If a part is unknown.
     """
+    check_parts(without)
     if maps not in MAPS:
         raise InputError(f"got maps {maps!r}, expected one of {', '.join(MAPS)}")
     device = device or torch.device("cpu")
     rng = np.random.default_rng(seed)
-    subject = make_subject(deform(label_map, fine_mm, HEAD_MARGIN_MM, rng, refined), rng, device)
+    anatomy = deform(label_map, fine_mm, HEAD_MARGIN_MM, rng, refined)
+    subject = make_subject(anatomy, rng, device, without)
     for index in range(scans):
-        chosen = protocol or draw_acquisition(rng)
+        chosen = protocol_without(protocol or draw_acquisition(rng), without)
         identity = {"case_id": f"head{head}_{seed:06d}_{index}", "head": head, "seed": seed}
+        if without:
+            identity["without"] = sorted(without)
         yield _scan_case(subject, chosen, _Order(lesions, maps, identity), rng)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -69,28 +69,40 @@ SUBJECT_MAPS = tuple(field.name for field in fields(Subject) if field.type == "t
 """Names of a subject's maps on the fine grid."""
 
 
-def make_subject(anatomy: Anatomy, rng: np.random.Generator, device: torch.device) -> Subject:
-    """Tissue, vessels, iron, calcifications and the field of them all."""
+def make_subject(
+    anatomy: Anatomy,
+    rng: np.random.Generator,
+    device: torch.device,
+    without: Collection[str] = (),
+) -> Subject:
+    """Tissue, vessels, iron, calcifications and the field of them all.
+
+    ``without`` names parts to leave out (:data:`training.simulation.parts.HEAD_PARTS`); they are
+    drawn all the same, so that what remains does not depend on it.
+    """
     spacing_mm = anatomy.geometry.spacing_mm[0]
     shape = anatomy.labels.shape
     tissues = draw_tissue_table(rng, device)
     labels = torch.as_tensor(anatomy.labels, device=device).long()
 
-    def fraction(tubes: Iterable[Tube]) -> torch.Tensor:
-        return torch.as_tensor(rasterize(tubes, shape, spacing_mm), device=device)
+    def kept(part: str, share: npt.NDArray[np.float32]) -> torch.Tensor:
+        drawn = torch.as_tensor(share, device=device)
+        return torch.zeros_like(drawn) if part in without else drawn
 
-    veins, arteries = fraction(draw_veins(anatomy, rng)), fraction(draw_arteries(anatomy, rng))
-    voids, fluid = (
-        fraction(draw_perforators(anatomy, rng)),
-        fraction(draw_perivascular_spaces(anatomy, rng)),
-    )
-    choroid = fraction(draw_choroid(anatomy, rng))
-    membranes = torch.as_tensor(draw_membranes(anatomy, rng), device=device)
+    def fraction(part: str, tubes: Iterable[Tube]) -> torch.Tensor:
+        return kept(part, rasterize(tubes, shape, spacing_mm))
+
+    veins = fraction("veins", draw_veins(anatomy, rng))
+    arteries = fraction("arteries", draw_arteries(anatomy, rng))
+    voids = fraction("arteries", draw_perforators(anatomy, rng))
+    fluid = fraction("spaces", draw_perivascular_spaces(anatomy, rng))
+    choroid = fraction("spaces", draw_choroid(anatomy, rng))
+    membranes = kept("spaces", draw_membranes(anatomy, rng))
 
     r2_star = _blur(tissues.r2_star_per_s[labels])
     chi = tissues.chi_ppm[labels]
     del labels
-    patchy_iron(anatomy, r2_star, rng)
+    patchy_iron(anatomy, r2_star.clone() if "iron" in without else r2_star, rng)
     for part, rate in (
         (veins, VEIN_R2_STAR_PER_S),
         (arteries, ARTERY_R2_STAR_PER_S),
@@ -105,16 +117,17 @@ def make_subject(anatomy: Anatomy, rng: np.random.Generator, device: torch.devic
     fine_chi = chi.masked_fill(strong, 0.0)
     fine_chi.add_(veins, alpha=float(rng.uniform(*VEIN_CHI_PPM)))
     texture = draw_texture(anatomy, rng, device)
+    if "texture" in without:
+        texture = torch.ones_like(texture)
     mimics = torch.zeros(shape, dtype=torch.half, device=device)
-    deposits = [
-        *draw_iron(anatomy, rng),
-        *draw_calcifications(anatomy, rng),
-        *draw_other_bleeds(anatomy, rng),
-    ]
+    iron = list(draw_iron(anatomy, rng))
+    other = [*draw_calcifications(anatomy, rng), *draw_other_bleeds(anatomy, rng)]
+    deposits = [*([] if "iron" in without else iron), *([] if "mimics" in without else other)]
     add_deposits(deposits, fine_chi, r2_star, texture, mimics)
     field = dipole_field_ppm(fine_chi, (spacing_mm,) * 3, b0)
     del fine_chi
-    field += _coarse_field(chi.masked_fill(~strong, 0.0), spacing_mm, b0)
+    if "air" not in without:
+        field += _coarse_field(chi.masked_fill(~strong, 0.0), spacing_mm, b0)
     del chi, strong
     return Subject(
         anatomy,
