@@ -132,7 +132,7 @@ def _manifest(bundle: ModelBundle) -> BundleManifest:
 
 
 def _check(folder: Path, facts: Mapping[str, Any], first: ModelBundle) -> None:
-    learned_from = set(facts.get("candidates", {}).get("members_sha256", []))
+    learned_from = {sha for info in facts["candidates"] for sha in info["members_sha256"]}
     own = {first.sha256[path.relative_to(first.root).as_posix()] for path in first.members}
     if not learned_from or not learned_from <= own:
         raise UsageError(

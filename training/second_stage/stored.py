@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,25 +89,47 @@ def read_candidates_info(folder: Path) -> dict[str, Any]:
         ) from error
 
 
-def read_candidates(folder: Path) -> StoredCandidates:
-    """All candidates in a folder, in memory.
+def read_candidates(*folders: Path) -> StoredCandidates:
+    """All candidates in folders, in memory once.
 
     Raises
     ------
     InputError
-        If there are none, or a file is damaged.
+        If a folder has none, a file is damaged, or the folders' candidates differ in size.
     """
-    parts: dict[str, list[npt.NDArray[Any]]] = {name: [] for name in _ARRAYS}
-    paths = sorted(path for path in folder.glob("*.npz") if not path.name.startswith("."))
+    paths = [path for folder in folders for path in _paths(folder)]
+    counts = []
     for path in paths:
-        try:
-            with np.load(path, allow_pickle=False) as stored:
-                for name in _ARRAYS:
-                    parts[name].append(stored[name])
-        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-            raise InputError(f"cannot read {path}: {error}; delete it and collect again") from error
+        with _reading(path), np.load(path, allow_pickle=False) as stored:
+            counts.append(len(stored["is_lesion"]))
+    whole: dict[str, npt.NDArray[Any]] = {}
+    ends = np.cumsum(counts).tolist()
+    for path, count, end in zip(paths, counts, ends, strict=True):
+        with _reading(path), np.load(path, allow_pickle=False) as stored:
+            for name in _ARRAYS:
+                part = stored[name]
+                if name not in whole:
+                    whole[name] = np.empty((ends[-1], *part.shape[1:]), dtype=part.dtype)
+                whole[name][end - count : end] = part
+    return StoredCandidates(**whole)
+
+
+def _paths(folder: Path) -> list[Path]:
+    """The files of a folder's scans; InputError if there are none."""
+    paths = sorted(path for path in folder.glob("*.npz") if not path.name.startswith("."))
     if not paths:
         raise InputError(
             f"{folder} holds no candidates; make some with: python -m training second-stage-collect"
         )
-    return StoredCandidates(**{name: np.concatenate(parts[name]) for name in _ARRAYS})
+    return paths
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+        raise InputError(
+            f"cannot read {path}: {error}; delete it and collect again, with the settings of the "
+            "others"
+        ) from error

@@ -6,6 +6,7 @@ import argparse
 import copy
 import json
 import time
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -21,7 +22,14 @@ from CMBDetectorLib.inference.candidate_classifier import (
     channels_last,
 )
 from training.budget import Budget
-from training.checkpoint import TrainingState, check_start, load_checkpoint, save_checkpoint
+from training.checkpoint import (
+    TrainingState,
+    check_start,
+    load_checkpoint,
+    read_facts,
+    save_checkpoint,
+)
+from training.initial_weights import load_initial_weights
 from training.length_options import add_length_arguments, asked_budget
 from training.optimization import learning_rate, update_average
 from training.sampling import prefetched
@@ -36,7 +44,9 @@ _LOG_INTERVAL_STEPS = 20
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``python -m training second-stage-train``."""
     parser.add_argument("config", type=Path, help="configuration of the second stage (YAML)")
-    parser.add_argument("--data", type=Path, required=True, help="folder of second-stage-collect")
+    parser.add_argument(
+        "--data", type=Path, nargs="+", required=True, help="folders of second-stage-collect"
+    )
     parser.add_argument("--output", type=Path, required=True, help="folder for the checkpoint")
     parser.add_argument("--seed", type=int, help="instead of the configuration's")
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda, cuda:N or mps")
@@ -47,6 +57,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="bf16 is faster where the processor has it",
     )
     add_length_arguments(parser)
+    parser.add_argument(
+        "--init-from",
+        type=Path,
+        help="weights to start from: a classifier of a bundle (.safetensors), or an output folder",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -62,21 +77,26 @@ def run(args: argparse.Namespace) -> int:
         device=args.device,
         precision=args.precision,
         resume=args.resume,
+        init_from=args.init_from,
     )
     return 0
 
 
 def train_second_stage(
     config: SecondStageConfig,
-    data: Path,
+    data: Sequence[Path],
     output: Path,
     *,
     budget: Budget,
     device: str = "cpu",
     precision: str = "fp32",
     resume: bool = False,
+    init_from: Path | None = None,
 ) -> TrainingState:
     """Train until the budget is spent and leave the checkpoint in ``output``.
+
+    ``init_from`` is as in :func:`training.initial_weights.load_initial_weights`; resuming goes
+    before it.
 
     Raises
     ------
@@ -86,20 +106,26 @@ def train_second_stage(
         If there are no candidates of both kinds, a checkpoint does not fit, or the training
         diverges.
     """
-    info = read_candidates_info(data)
-    candidates = read_candidates(data)
+    infos = [read_candidates_info(folder) for folder in data]
+    candidates = read_candidates(*data)
     batches = Batches(candidates, config)
     torch.manual_seed(config.seed)
     output.mkdir(parents=True, exist_ok=True)
     state = _new_state(config, torch.device(device))
+    began_with = str(init_from or "")
     if check_start(output, resume=resume):
         load_checkpoint(output, state)
+        began_with = str(read_facts(output).get("init_from", ""))
+    elif init_from is not None:
+        load_initial_weights(init_from, state.network)
+        state.average.load_state_dict(state.network.state_dict())
     n_lesions = int(candidates.is_lesion.sum())
     facts = {
         "config": asdict(config),
-        "candidates": info,
+        "candidates": infos,
         "n_candidates": len(candidates),
         "n_lesions": n_lesions,
+        "init_from": began_with,
     }
     print(
         f"{len(candidates)} candidates, {n_lesions} of lesions, from step {state.step}, on "

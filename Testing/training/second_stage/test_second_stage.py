@@ -35,6 +35,7 @@ from training.second_stage.stored import (
     StoredCandidates,
     read_candidates,
     read_candidates_info,
+    write_candidates,
 )
 from training.second_stage.train import _Session, train_second_stage
 from training.targets import IGNORE, LESION
@@ -179,9 +180,9 @@ def test_both_kinds_are_needed(config) -> None:
 
 @pytest.mark.usefixtures("one_thread")
 def test_a_classifier_learns_what_can_be_told(config, collected, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr("training.second_stage.train.read_candidates", lambda _: separable())
+    monkeypatch.setattr("training.second_stage.train.read_candidates", lambda *_: separable())
     output = tmp_path / "run"
-    state = train_second_stage(config, collected, output, budget=Budget(40, None))
+    state = train_second_stage(config, [collected], output, budget=Budget(40, None))
     assert state.step == 40
     unseen = separable(40, margin=0, seed=9)
     shown = Batches(unseen, replace(config, margin_voxels=0)).batch(0)
@@ -205,14 +206,42 @@ def test_training_goes_on_where_it_was(config, collected, tmp_path, monkeypatch)
     with monkeypatch.context() as patch:
         patch.setattr(_Session, "_step", killed)
         with pytest.raises(KeyboardInterrupt):
-            train_second_stage(often, collected, output, budget=Budget(5, None))
+            train_second_stage(often, [collected], output, budget=Budget(5, None))
     kept = read_facts(output)
     assert kept["step"] == 2
     with pytest.raises(UsageError, match="--resume"):
-        train_second_stage(often, collected, output, budget=Budget(5, None))
-    state = train_second_stage(often, collected, output, budget=Budget(5, None), resume=True)
+        train_second_stage(often, [collected], output, budget=Budget(5, None))
+    state = train_second_stage(often, [collected], output, budget=Budget(5, None), resume=True)
     assert state.step == read_facts(output)["step"] == 5
     assert state.elapsed_s > kept["elapsed_s"]
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_training_starts_from_given_weights_and_several_folders(
+    config, collected, tmp_path
+) -> None:
+    begun, output = tmp_path / "begun", tmp_path / "run"
+    before = train_second_stage(config, [collected], begun, budget=Budget(1, None))
+    slow = replace(config, learning_rate=1e-12)
+    both = [collected, collected]
+    after = train_second_stage(slow, both, output, budget=Budget(1, None), init_from=begun)
+    state = before.average.state_dict()
+    for name, tensor in after.average.state_dict().items():
+        if name.endswith("weight"):
+            torch.testing.assert_close(tensor, state[name], rtol=1e-4, atol=1e-6)
+    facts = read_facts(output)
+    assert facts["n_candidates"] == 2 * read_facts(begun)["n_candidates"]
+    assert facts["candidates"] == [read_candidates_info(collected)] * 2
+    train_second_stage(slow, both, output, budget=Budget(2, None), resume=True)
+    assert read_facts(output)["init_from"] == str(begun)
+
+
+def test_candidates_of_other_sizes_are_not_put_together(collected, tmp_path) -> None:
+    smaller = separable(4, margin=2)
+    write_candidates(tmp_path / "a.npz", smaller)
+    assert len(read_candidates(tmp_path, tmp_path)) == 8
+    with pytest.raises(InputError, match="the settings of the others"):
+        read_candidates(collected, tmp_path)
 
 
 @pytest.mark.usefixtures("one_thread")
@@ -248,7 +277,7 @@ def test_classifiers_of_other_candidates_are_refused(
     first_stage, collected, tmp_path, config
 ) -> None:
     run = tmp_path / "run"
-    train_second_stage(config, collected, run, budget=Budget(1, None))
+    train_second_stage(config, [collected], run, budget=Budget(1, None))
     other = tmp_path / "other"
     shipped = Path(__file__).parents[3] / "CMBDetectorLib/resources/models/cmb_gre_swi_unet"
     command = ["second-stage-export", "--bundle", str(shipped), "--classifiers", str(run)]
