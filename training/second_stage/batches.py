@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
 
 from CMBDetectorLib.errors import InputError
 from CMBDetectorLib.inference.candidates import DETAIL_SHAPE, SURROUNDINGS_SHAPE, CandidatePatches
@@ -76,8 +77,8 @@ class Batches:
 def changed_candidate(
     candidates: StoredCandidates, row: int, config: SecondStageConfig, rng: np.random.Generator
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Detail, probability and surroundings, shifted by up to half the margin, mirrored, unevenly
-    bright and noisy; mirrored along the slices, too.
+    """Detail, probability and surroundings, shifted by up to half the margin, mirrored, turned,
+    unevenly bright, blurred and noisy; mirrored along the slices, too; surroundings blank at times.
     """
     margin = config.margin_voxels
     i, j = margin + rng.integers(-(margin // 2), margin // 2 + 1, 2)
@@ -92,6 +93,14 @@ def changed_candidate(
         if rng.random() < _HALF:
             detail, probability = np.flip(detail, axis), np.flip(probability, axis)
             surroundings = np.flip(surroundings, axis + 1)
+    if rng.random() < _HALF:
+        detail, probability = np.swapaxes(detail, 0, 1), np.swapaxes(probability, 0, 1)
+        surroundings = np.swapaxes(surroundings, 1, 2)
+    if rng.random() < config.no_surroundings_share:
+        surroundings = np.zeros_like(surroundings)
+    if rng.random() < config.blur_share:
+        blur = rng.uniform(*config.blur_voxels)
+        detail = ndimage.gaussian_filter(detail, (blur, blur, 0))
     if rng.random() < _HALF:
         detail, probability = np.flip(detail, 2), np.flip(probability, 2)
         by_slab = surroundings.reshape(-1, 2, *SURROUNDINGS_SHAPE[1:])

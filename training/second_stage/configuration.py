@@ -31,6 +31,11 @@ class SecondStageConfig:
         Ranges by which intensities are multiplied, and to whose power they are raised.
     noise
         Largest standard deviation of what is added to the detail.
+    no_surroundings_share
+        How often the surroundings are blank: simulated heads are few, and what a classifier learns
+        of them by heart does not help on others.
+    blur_share, blur_voxels
+        How often the detail is blurred in plane, and the range of the standard deviation.
     probability_gain
         Range by which the networks' probability is multiplied.
     average_decay
@@ -46,6 +51,9 @@ class SecondStageConfig:
     gain: tuple[float, float]
     gamma: tuple[float, float]
     noise: float
+    no_surroundings_share: float
+    blur_share: float
+    blur_voxels: tuple[float, float]
     probability_gain: tuple[float, float]
     steps: int
     learning_rate: float

@@ -146,7 +146,9 @@ def test_surer_candidates_are_drawn_more_often(config) -> None:
 
 
 def test_changes_move_all_three_together(config) -> None:
-    plain = replace(config, gain=(1, 1), gamma=(1, 1), noise=0.0, probability_gain=(1, 1))
+    plain = replace(
+        config, gain=(1, 1), gamma=(1, 1), noise=0.0, probability_gain=(1, 1), blur_share=0.0
+    )
     ramp = np.arange(48, dtype=np.float16)[:, None, None] * np.ones((48, 48, 7), np.float16)
     slabs = np.repeat(np.arange(5), 2)[:, None, None] * np.ones((10, 48, 48))
     slabs = slabs + np.arange(48)[None, :, None] / 100
@@ -162,14 +164,35 @@ def test_changes_move_all_three_together(config) -> None:
     for seed in range(40):
         detail, chance, around = changed_candidate(one, 0, plain, np.random.default_rng(seed))
         np.testing.assert_allclose(chance, 2 * detail, atol=1e-2)
-        falls = detail[0, 0, 0] > detail[-1, 0, 0]
-        assert (around[0, 0, 0] > around[0, -1, 0]) == falls
+        axis = int(np.ptp(detail[0, :, 0]) > np.ptp(detail[:, 0, 0]))
+        ends = np.moveaxis(detail, axis, 0)[[0, -1], 0, 0]
+        falls = ends[0] > ends[1]
+        if not around.any():
+            seen.add("blank")
+            continue
+        far = np.moveaxis(around[0], axis, 0)[[0, -1], 0]
+        assert (far[0] > far[1]) == falls
         order = around[:, 24, 24].round().tolist()
         assert order in ([0, 0, 1, 1, 2, 2, 3, 3, 4, 4], [4, 4, 3, 3, 2, 2, 1, 1, 0, 0])
-        shift = round(100 * float(detail[:, 0, 0].min()))
+        shift = round(100 * float(detail.min()))
         assert 2 <= shift <= 6
-        seen.add((falls, order[0], shift))
-    assert len(seen) > 10
+        seen.add((axis, falls, order[0], shift))
+    assert "blank" in seen
+    assert len(seen) > 15
+
+
+def test_blurring_is_in_plane_and_now_and_then(config) -> None:
+    plain = replace(config, gain=(1, 1), gamma=(1, 1), noise=0.0, blur_share=0.5)
+    detail = np.zeros((1, 48, 48, 7), np.float16)
+    detail[0, 24, 24, 3] = 1
+    spike = replace(separable(1), detail=detail, is_lesion=np.array([True]))
+    peaks = []
+    for seed in range(40):
+        changed, _, _ = changed_candidate(spike, 0, plain, np.random.default_rng(seed))
+        assert changed.sum() == pytest.approx(1, abs=1e-3)
+        assert changed[:, :, 3].sum() == pytest.approx(1, abs=1e-3)
+        peaks.append(changed.max())
+    assert 8 < (np.array(peaks) < 0.99).sum() < 32
 
 
 def test_both_kinds_are_needed(config) -> None:
