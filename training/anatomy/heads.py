@@ -98,6 +98,7 @@ class StoredHead:
             TissueTable(rows[0], rows[1], rows[2], rows[3]),
             np.array(facts["b0_direction"]),
             **maps,
+            arteries=(),
         )
 
     def _map(self, name: str) -> npt.NDArray[Any]:

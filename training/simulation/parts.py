@@ -20,6 +20,7 @@ HEAD_PARTS = {
 }
 _PROTOCOL_CHANGES: dict[str, dict[str, Any]] = {
     "reception": {"bias_strength": 0.0, "coil_shading": 0.0},
+    "flow": {"flow_delay_s": 0.0},
     "distortion": {"readout_bandwidth_hz_per_mm": 0.0},
     "motion": {"ghost_strength": 0.0, "motion_mm": 0.0},
     "stripping": {"skull_stripped": False},
@@ -27,6 +28,7 @@ _PROTOCOL_CHANGES: dict[str, dict[str, Any]] = {
 }
 PROTOCOL_PARTS = {
     "reception": "bias field and coil shading",
+    "flow": "arterial blood shown beside its vessel",
     "distortion": "shift along the readout",
     "motion": "ghosts and shifts of the head",
     "stripping": "scans without skull",

@@ -48,6 +48,9 @@ class Acquisition:
     artery_signal, fat_signal
         Signal of arterial blood as a share of white matter, 0 a flow void to 1.6 bright inflow;
         factor of scalp and marrow, 0 where fat is suppressed.
+    flow_delay_s
+        From phase encoding to the echo: arterial blood is shown beside its vessel by what it moves
+        in between; 0: within its vessel.
     readout_bandwidth_hz_per_mm
         Off-resonance shifts along the readout (the other in-plane axis); 0: no distortion.
     receive_channels
@@ -114,6 +117,7 @@ class Acquisition:
     quantization_bits: int = 12
     intensity_scale: float = 0.35
     clip_percentile: float = 100.0
+    flow_delay_s: float = 0.0
 
     def __post_init__(self) -> None:
         known = {
@@ -136,6 +140,8 @@ class Acquisition:
             _require(getattr(self, name) > 0, self, name, "more than 0")
         _require(0.5 < self.partial_fourier <= 1, self, "partial_fourier", "more than 0.5, up to 1")
         _require(0 <= self.filter_fraction <= 1, self, "filter_fraction", "0 to 1")
+        delays = 0 <= self.flow_delay_s <= self.echo_time_s
+        _require(delays, self, "flow_delay_s", "0 up to the echo time")
         _require(0 < self.intensity_scale <= 1, self, "intensity_scale", "more than 0, up to 1")
 
     @property

@@ -16,6 +16,10 @@ from training.simulation.protocol import STRIPPINGS, Acquisition
 FAMILIES = {"2D T2*": 0.60, "3D T2*": 0.15, "SWI": 0.25}
 SMALLEST_VOXEL_MM = 0.4
 RARELY_SMALLEST_MM = 0.3
+INFLOW_SIGNAL = 0.5
+"""Arterial blood is seen from this signal on, as a share of white matter's."""
+COMPENSATED_SHARE = 0.4
+"""Of the scans that show it, those that null its displacement too, or hardly have any."""
 
 
 def draw_acquisition(rng: np.random.Generator) -> Acquisition:
@@ -38,7 +42,7 @@ def draw_acquisition(rng: np.random.Generator) -> Acquisition:
         chosen["in_plane_mm"], RARELY_SMALLEST_MM if rng.random() < 0.05 else SMALLEST_VOXEL_MM
     )
     chosen |= _k_space(is_2d, chosen["acquired_in_plane_mm"], rng)
-    chosen |= _reception(rng) | _motion(rng) | _delivery(rng)
+    chosen |= _reception(rng) | _motion(rng) | _delivery(rng) | _flow(chosen, rng)
     return Acquisition(**chosen)
 
 
@@ -154,6 +158,15 @@ def _delivery(rng: np.random.Generator) -> dict[str, Any]:
         "intensity_scale": float(rng.uniform(0.4, 0.95) if bits < 10 else rng.uniform(0.1, 0.8)),
         "clip_percentile": float(rng.uniform(98.5, 99.9)) if rng.random() < 0.25 else 100.0,
     }
+
+
+def _flow(chosen: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+    """Bright blood, most often with a delay: of the echo time what is left after phase encoding."""
+    # of its own stream, so that all else of a seed is as it is without
+    own = rng.spawn(1)[0]
+    if chosen["artery_signal"] < INFLOW_SIGNAL or own.random() < COMPENSATED_SHARE:
+        return {}
+    return {"flow_delay_s": float(chosen["echo_time_s"] * own.uniform(0.3, 0.95))}
 
 
 def _log_uniform(rng: np.random.Generator, low: float, high: float) -> float:

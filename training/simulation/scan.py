@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from training.simulation import tissue
 from training.simulation.acquisition import (
     Acquisition,
     Sampling,
@@ -18,8 +19,10 @@ from training.simulation.acquisition import (
     spoiled_gre_weight,
 )
 from training.simulation.distortion import distorted
+from training.simulation.flow import shown_beside
 from training.simulation.lesions import Lesion, lesion_patch
-from training.simulation.subject import Subject, amplitude
+from training.simulation.subject import ARTERY_R2_STAR_PER_S, Subject, amplitude
+from training.simulation.tubes import rasterize
 
 SLAB = 16
 NEAR_MM = 14.0
@@ -81,6 +84,7 @@ def _scan_head(
 ) -> torch.Tensor:
     """The head without lesions, slab by slab along the phase axis so that memory stays bounded."""
     shape = list(subject.field_ppm.shape)
+    moved_blood = _moved_blood(subject, weight, protocol)
     fine_mm = subject.anatomy.geometry.spacing_mm[0]
     phase_axis, readout_axis = protocol.phase_axis, 1 - protocol.phase_axis
     matrices = (sampling.x, sampling.y)
@@ -96,6 +100,11 @@ def _scan_head(
         field = subject.field_ppm[at]
         level = _level(subject, weight, at, protocol)
         signal = complex_signal(level, subject.r2_star_per_s[at], field, protocol)
+        if moved_blood is not None:
+            blood = moved_blood[at].float()
+            signal += complex_signal(
+                blood, torch.full_like(blood, ARTERY_R2_STAR_PER_S), field, protocol
+            )
         inner = (phase_axis, start - low, stop - start)
         signal = distorted(signal.narrow(*inner), field.narrow(*inner), protocol, fine_mm)
         measured = along(along(signal, sampling.z, 2), matrices[readout_axis], readout_axis)
@@ -109,14 +118,34 @@ def _level(
     window: tuple[slice, slice, slice],
     protocol: Acquisition,
 ) -> torch.Tensor:
-    """Signal amplitude as the protocol treats flow and fat."""
+    """Signal amplitude as the protocol treats flow and fat, less the blood shown elsewhere."""
     return amplitude(
         subject,
         weight,
         window,
-        artery_signal=protocol.artery_signal,
+        artery_signal=0.0 if _blood_moves(subject, protocol) else protocol.artery_signal,
         fat_signal=protocol.fat_signal,
     )
+
+
+def _moved_blood(
+    subject: Subject, weight: torch.Tensor, protocol: Acquisition
+) -> torch.Tensor | None:
+    """Amplitude of arterial blood where it is shown, if that is not in its vessels; float16."""
+    if not _blood_moves(subject, protocol):
+        return None
+    white = tissue.WHITE_MATTER_LABELS[0]
+    level = float(subject.tissues.proton_density[white] * weight[white]) * protocol.artery_signal
+    fine_mm = subject.anatomy.geometry.spacing_mm[0]
+    blood = rasterize(
+        shown_beside(subject.arteries, protocol), tuple(subject.field_ppm.shape), fine_mm
+    )
+    return torch.as_tensor(blood * np.float32(level), device=subject.field_ppm.device).half()
+
+
+def _blood_moves(subject: Subject, protocol: Acquisition) -> bool:
+    """Whether arterial blood is shown elsewhere; of a stored head the courses are not known."""
+    return protocol.flow_delay_s > 0 and len(subject.arteries) > 0
 
 
 def _add_near(

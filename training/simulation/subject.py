@@ -48,6 +48,7 @@ class Subject:
     """A head's maps, all (x, y, z) on ``anatomy.geometry``.
 
     Fractions are shares of the voxel, 0 to 1. ``texture`` is a factor of the amplitude.
+    ``arteries`` are the tubes of ``artery_fraction``, from trunk to end; none where not known.
     """
 
     anatomy: Anatomy
@@ -63,6 +64,7 @@ class Subject:
     choroid_fraction: torch.Tensor
     artery_fraction: torch.Tensor
     membrane_fraction: torch.Tensor
+    arteries: tuple[Tube, ...] = ()
 
 
 SUBJECT_MAPS = tuple(field.name for field in fields(Subject) if field.type == "torch.Tensor")
@@ -93,7 +95,8 @@ def make_subject(
         return kept(part, rasterize(tubes, shape, spacing_mm))
 
     veins = fraction("veins", draw_veins(anatomy, rng))
-    arteries = fraction("arteries", draw_arteries(anatomy, rng))
+    artery_tubes = draw_arteries(anatomy, rng)
+    arteries = fraction("arteries", artery_tubes)
     voids = fraction("arteries", draw_perforators(anatomy, rng))
     fluid = fraction("spaces", draw_perivascular_spaces(anatomy, rng))
     choroid = fraction("spaces", draw_choroid(anatomy, rng))
@@ -143,6 +146,7 @@ def make_subject(
         choroid.half(),
         arteries.half(),
         membranes.half(),
+        () if "arteries" in without else tuple(artery_tubes),
     )
 
 

@@ -69,6 +69,7 @@ def test_deposits_texture_and_air_left_out_leave_the_vessels(
     ("part", "names"),
     [
         ("reception", {"bias_strength", "coil_shading"}),
+        ("flow", {"flow_delay_s"}),
         ("distortion", {"readout_bandwidth_hz_per_mm"}),
         ("motion", {"ghost_strength", "motion_mm"}),
         ("stripping", {"skull_stripped"}),
