@@ -53,6 +53,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--members", action="store_true", help="also single members and subsets of the ensemble"
     )
     parser.add_argument("--output", type=Path, help="write all figures to this JSON file")
+    parser.add_argument(
+        "--resume", action="store_true", help="go on with the scans that --output's run had done"
+    )
     parser.add_argument("--markdown", type=Path, help="write the tables to this file")
     parser.add_argument(
         "--keep", type=Path, help="folder for the images, their truths and probability maps"
@@ -67,6 +70,7 @@ def run(args: argparse.Namespace) -> int:
     from CMBDetectorLib.models.bundle import load_bundle
     from training.evaluate import least_contrast
     from training.measures.detection import run_scans
+    from training.measures.stored_outcomes import StoredOutcomes
     from training.measures.tables import measures_markdown
 
     _check(args)
@@ -77,12 +81,16 @@ def run(args: argparse.Namespace) -> int:
     planned = plan(args, bundle, min_contrast, [one for one in MEASURES if one not in not_measured])
     if args.keep is not None:
         args.keep.mkdir(parents=True, exist_ok=True)
-    outcomes = run_scans(planned, detector, args.keep)
+    stored = StoredOutcomes(
+        _scans_file(args.output), _conditions(args, detector, min_contrast), resume=args.resume
+    )
+    outcomes = run_scans(planned, detector, args.keep, stored)
     report = make_report(outcomes, detector, min_contrast, not_measured)
     lines = measures_markdown(report)
     print("\n".join(lines))
     if args.output is not None:
         write_text(args.output, json.dumps(report, indent=1) + "\n")
+        stored.finish()
         print(f"figures: {args.output}")
     if args.markdown is not None:
         write_text(args.markdown, "\n".join(lines) + "\n")
@@ -186,6 +194,29 @@ def _detector(args: argparse.Namespace, bundle: ModelBundle) -> Detector:
     )
 
 
+def _scans_file(output: Path | None) -> Path | None:
+    """Where the scans that are done are kept until all are."""
+    return None if output is None else output.with_name(f"{output.name}.scans")
+
+
+def _conditions(
+    args: argparse.Namespace, detector: Detector, min_contrast: float
+) -> dict[str, Any]:
+    """All that the outcome of a scan depends on, so that none is taken for that of another run."""
+    folders = {"cases": args.cases, "healthy": args.healthy, "annotated": args.annotated}
+    return {
+        "model": dict(detector.bundle.sha256),
+        "operating point": asdict(detector.point),
+        "thresholds": detector.thresholds,
+        "members": detector.by_member,
+        "anatomy": detector.with_anatomy,
+        "device": detector.device,
+        "precision": detector.precision,
+        "min contrast": min_contrast,
+        **{name: None if path is None else str(path.resolve()) for name, path in folders.items()},
+    }
+
+
 def _not_measured(args: argparse.Namespace) -> dict[str, str]:
     """The measures that are left out, and why."""
     folders = {"a": args.cases, "b": args.healthy, "c": args.healthy, "d": args.annotated}
@@ -205,5 +236,7 @@ def _not_measured(args: argparse.Namespace) -> dict[str, str]:
 def _check(args: argparse.Namespace) -> None:
     if args.seeds < 1:
         raise UsageError(f"--seeds is 1 or more, got {args.seeds}")
+    if args.resume and args.output is None:
+        raise UsageError("--resume goes on with the scans of --output; give it")
     if args.members and args.anatomy == "auto":
         raise UsageError("--members goes with --anatomy none only; measure the ensemble with auto")

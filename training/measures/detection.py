@@ -19,6 +19,7 @@ from CMBDetectorLib.settings import OperatingPoint, Precision
 from CMBDetectorLib.volume import Volume
 from training.counting import count_lesions, predicted_lesions
 from training.measures.scans import MEASURES, MeasuredScan, PlannedScan, keep_scan
+from training.measures.stored_outcomes import OutcomesOfScan, StoredOutcomes
 
 WHOLE = "ensemble"
 _MOST_MEMBERS_FOR_ALL_SUBSETS = 3
@@ -67,7 +68,10 @@ def subsets(n_members: int) -> dict[str, tuple[int, ...]]:
 
 
 def run_scans(
-    planned: Sequence[PlannedScan], detector: Detector, keep: Path | None = None
+    planned: Sequence[PlannedScan],
+    detector: Detector,
+    keep: Path | None = None,
+    stored: StoredOutcomes | None = None,
 ) -> Outcomes:
     """Search all scans, with a line for each and the time left.
 
@@ -75,35 +79,62 @@ def run_scans(
     ----------
     keep
         A folder to write images, truths and probability maps to.
+    stored
+        Scans that are done already are taken from it, others are added.
     """
+    stored = StoredOutcomes(None, {}) if stored is None else stored
+    missing = [one for one in planned if stored.get(one) is None]
+    if len(missing) < len(planned):
+        print(f"{len(planned) - len(missing)} of {len(planned)} scans are done already", flush=True)
+    started_s = time.monotonic()
+    for number, one in enumerate(missing, start=1):
+        outcomes = _outcomes(one, detector, keep)
+        stored.add(one, outcomes)
+        left_min = (time.monotonic() - started_s) / number * (len(missing) - number) / 60
+        last = outcomes[WHOLE][detector.point.threshold]
+        print(
+            f"[{number}/{len(missing)}] {MEASURES[one.measure]}, {last.scan_id}: "
+            f"{last.n_true_positive} found, {last.n_false_positive} false, "
+            f"{last.n_false_negative} missed, about {left_min:.0f} min left",
+            flush=True,
+        )
+    return _collected(planned, detector, stored)
+
+
+def _outcomes(planned: PlannedScan, detector: Detector, keep: Path | None) -> OutcomesOfScan:
+    """Read or make the scan, search it, count at every threshold."""
+    scan = planned.load()
+    searched = _search(scan, detector)
+    if keep is not None:
+        keep_scan(scan, searched[0][1].probability, keep)
+    return {
+        name: {
+            threshold: _count(scan, found, detector.point, threshold)
+            for threshold in detector.thresholds
+        }
+        for name, found in searched
+    }
+
+
+def _collected(
+    planned: Sequence[PlannedScan], detector: Detector, stored: StoredOutcomes
+) -> Outcomes:
+    """By subset, measure and threshold, the scans in the order that they were planned in."""
     names = subsets(len(detector.bundle.members)) if detector.by_member else {WHOLE: ()}
-    outcomes: dict[str, dict[str, dict[float, list[ScanOutcome]]]] = {
+    collected: dict[str, dict[str, dict[float, list[ScanOutcome]]]] = {
         name: {
             measure: {threshold: [] for threshold in detector.thresholds}
             for measure in dict.fromkeys(one.measure for one in planned)
         }
         for name in names
     }
-    started_s = time.monotonic()
-    for number, one in enumerate(planned, start=1):
-        scan = one.load()
-        probability = None
-        for name, found in _search(scan, detector):
-            probability = found.probability if probability is None else probability
-            for threshold in detector.thresholds:
-                outcome = _count(scan, found, detector.point, threshold)
-                outcomes[name][one.measure][threshold].append(outcome)
-        if keep is not None:
-            keep_scan(scan, probability, keep)
-        left_min = (time.monotonic() - started_s) / number * (len(planned) - number) / 60
-        last = outcomes[WHOLE][one.measure][detector.point.threshold][-1]
-        print(
-            f"[{number}/{len(planned)}] {MEASURES[one.measure]}, {scan.scan_id}: "
-            f"{last.n_true_positive} found, {last.n_false_positive} false, "
-            f"{last.n_false_negative} missed, about {left_min:.0f} min left",
-            flush=True,
-        )
-    return outcomes
+    for one in planned:
+        outcomes = stored.get(one)
+        assert outcomes is not None
+        for name, by_measure in collected.items():
+            for threshold, scans in by_measure[one.measure].items():
+                scans.append(outcomes[name][threshold])
+    return collected
 
 
 @dataclass(frozen=True, eq=False)

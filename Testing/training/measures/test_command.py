@@ -11,12 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from CMBDetectorLib.errors import UsageError
+from CMBDetectorLib.errors import InputError, UsageError
 from CMBDetectorLib.settings import OperatingPoint
 from training.export import read_metrics
-from training.measures import command
+from training.measures import command, detection
 from training.measures.annotated import plan_annotated
 from training.measures.detection import WHOLE, Detector, run_scans, subsets
+from training.measures.scans import MeasuredScan
 from training.measures.simulated import plan_simulated
 from training.measures.tables import card_lines
 from training.model_card import model_card
@@ -112,6 +113,49 @@ def test_refusals(bundle, simulated: Path, annotated: Path) -> None:
         command.run(arguments(*model, "--members", "--anatomy", "auto"))
     with pytest.raises(UsageError, match="trained on the heads 01"):
         plan_simulated(simulated, ["01", "13"], bundle, 2.0)
+
+
+def test_a_measure_that_was_cut_off_goes_on(
+    bundle, annotated: Path, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["--bundle", str(bundle.root), "--annotated", str(annotated), "--device", "cpu"]
+    whole, again = tmp_path / "whole.json", tmp_path / "again.json"
+    command.run(arguments(*words, "--output", str(whole)))
+    assert not command._scans_file(whole).exists()
+
+    searched = []
+    search = detection._search
+
+    def cut_off_at_the_second(scan: MeasuredScan, *rest):
+        searched.append(scan.scan_id)
+        if len(searched) == 2:
+            raise KeyboardInterrupt
+        return search(scan, *rest)
+
+    monkeypatch.setattr(detection, "_search", cut_off_at_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        command.run(arguments(*words, "--output", str(again)))
+    assert not again.exists()
+    with pytest.raises(UsageError, match="add --resume"):
+        command.run(arguments(*words, "--output", str(again)))
+    with pytest.raises(UsageError, match=r"other operating point, thresholds: .*0\.3"):
+        command.run(arguments(*words, "--output", str(again), "--resume", "--threshold", "0.35"))
+    capsys.readouterr()
+    command.run(arguments(*words, "--output", str(again), "--resume"))
+    assert "1 of 2 scans are done already" in capsys.readouterr().out
+    assert searched == ["sub-1_T2S", "sub-2_T2S", "sub-2_T2S"]
+    assert again.read_bytes() == whole.read_bytes()
+    assert not command._scans_file(again).exists()
+
+
+def test_resuming_needs_its_scans(bundle, annotated: Path, tmp_path: Path) -> None:
+    words = ["--bundle", str(bundle.root), "--annotated", str(annotated), "--resume"]
+    with pytest.raises(UsageError, match="--output"):
+        command.run(arguments(*words))
+    output = tmp_path / "m.json"
+    command._scans_file(output).write_text('{"conditions": {}, "scans": [1]}', encoding="utf-8")
+    with pytest.raises(InputError, match="measure anew"):
+        command.run(arguments(*words, "--output", str(output)))
 
 
 def test_subsets_of_ensembles() -> None:
