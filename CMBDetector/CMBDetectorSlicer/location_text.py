@@ -23,8 +23,8 @@ def isLow(detection: Detection) -> bool:
 
 
 def placeNote(detection: Detection) -> str:
-    """Structure, shares, distances and confidence, a line each; empty without an anatomy."""
-    lines = []
+    """Remarks, structures, distances and confidence, a line each; empty where nothing is known."""
+    lines = [f"Remarks: {'; '.join(detection.flags)}"] if detection.flags else []
     if detection.structure != NOT_ASSESSED:
         lines.append(_sharesText(detection))
     if detection.bombs_region != NOT_ASSESSED:

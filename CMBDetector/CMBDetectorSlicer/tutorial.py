@@ -22,7 +22,7 @@ from CMBDetectorSlicer.volumes import localToWorld
 if TYPE_CHECKING:
     from CMBDetectorSlicer.result_nodes import ResultNodes
 
-SAMPLE_LESIONS = 4
+SAMPLE_LESIONS = 5
 READER = "Tutorial"
 _PATIENCE_S = 1200.0
 _MOST_OFF_CENTER_MM = 0.1

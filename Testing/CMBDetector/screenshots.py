@@ -73,8 +73,8 @@ def states() -> Iterator[tuple[str, PanelDriver]]:
     driver.click("revealButton")
     driver.ui.afterOwnReadCheckBox.click()
     driver.ui.readerLineEdit.text = "AB"
-    # All four are true; the last one's region is marked as uncertain.
-    for button in (*["acceptButton"] * 3, "uncertainButton"):
+    # The fifth is calcified choroid plexus; the sixth lies where a vessel would look the same.
+    for button in (*["acceptButton"] * 4, "rejectButton", "uncertainButton"):
         driver.click(button)
     yield "6_reviewed", driver
     closed = (driver.ui.detectCollapsibleButton, driver.ui.exportCollapsibleButton)

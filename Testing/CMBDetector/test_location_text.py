@@ -44,6 +44,13 @@ def testTheNoteTellsWhatTheRegionRestsOn() -> None:
     assert (isLow(LOCATED), isLow(sure)) == (True, False)
 
 
+def testRemarksComeFirst() -> None:
+    marked = replace(LOCATED, flags=("in ventricle", "in cerebrospinal fluid"))
+    first, rest = placeNote(marked).split("\n", 1)
+    assert first == "Remarks: in ventricle; in cerebrospinal fluid"
+    assert rest == placeNote(LOCATED)
+
+
 def testWithoutAnAnatomyThereIsNoNote() -> None:
     assert placeNote(detection(1, region="frontal")) == ""
 
