@@ -7,8 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from CMBDetectorLib.errors import ModelError
 from CMBDetectorLib.importing.crc32c import crc32c
+from CMBDetectorLib.importing.saved_model import read_saved_model
 
 MAGIC = 0xDB4775248B80FB57
 FLOAT, INT32, STRING, RESOURCE = 1, 3, 7, 20
@@ -169,3 +172,13 @@ def write_saved_model(folder: Path, data: bytes) -> Path:
     write_bundle(folder / "variables", {})
     (folder / "saved_model.pb").write_bytes(data)
     return folder
+
+
+def assert_refused(folder: Path, *words: str) -> None:
+    with pytest.raises(ModelError) as caught:
+        read_saved_model(folder)
+    problem = str(caught.value)
+    assert problem.startswith(f"{folder}: ")
+    assert "\n" not in problem
+    for word in words:
+        assert word in problem

@@ -31,15 +31,6 @@ from hypothesis import strategies as st
 from CMBDetectorLib.errors import ModelError
 from CMBDetectorLib.importing.archives import unpack
 
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Where to unpack; whatever else appears beside it has got out."""
-    path = tmp_path / "inside" / "folder"
-    path.mkdir(parents=True)
-    return path
-
-
 # Sizes
 
 

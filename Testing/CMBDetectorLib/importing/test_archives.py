@@ -28,15 +28,6 @@ from CMBDetectorLib.errors import ModelError
 from CMBDetectorLib.importing import archives
 from CMBDetectorLib.importing.archives import opened_source, unpack
 
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Where to unpack; whatever else appears beside it has got out."""
-    path = tmp_path / "inside" / "folder"
-    path.mkdir(parents=True)
-    return path
-
-
 # Sound archives
 
 

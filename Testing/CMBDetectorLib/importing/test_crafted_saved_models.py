@@ -10,6 +10,7 @@ import pytest
 import torch
 from crafted_saved_models import (
     INT32,
+    assert_refused,
     call,
     const,
     endpoint,
@@ -23,7 +24,6 @@ from crafted_saved_models import (
 )
 from torch.nn import functional
 
-from CMBDetectorLib.errors import ModelError
 from CMBDetectorLib.importing.saved_model import read_saved_model
 from CMBDetectorLib.models.graph_network import GraphNetwork
 
@@ -37,16 +37,6 @@ def computed(folder: Path) -> np.ndarray:
     with torch.inference_mode():
         output = network(torch.from_numpy(IMAGE.transpose(0, 4, 1, 2, 3).copy()))
     return output.numpy().transpose(0, 2, 3, 4, 1)
-
-
-def refused(folder: Path, *words: str) -> None:
-    with pytest.raises(ModelError) as caught:
-        read_saved_model(folder)
-    problem = str(caught.value)
-    assert problem.startswith(f"{folder}: ")
-    assert "\n" not in problem
-    for word in words:
-        assert word in problem
 
 
 def crafted(folder: Path, *nodes: bytes, **given_as: object) -> Path:
@@ -152,7 +142,7 @@ def test_functions_that_multiply_are_refused(
         with monkeypatch.context() as patch:
             patch.setattr(f"CMBDetectorLib.importing.{limit}", 500)
             folder = crafted(tmp_path, call("out", "f0", "image"), functions=doubling(30))
-            refused(folder, "more than 500")
+            assert_refused(folder, "more than 500")
 
 
 LARGE = [
@@ -238,7 +228,7 @@ LARGE = [
 def test_graphs_that_cannot_be_read(
     nodes: list[bytes], functions: list[bytes], words: list[str], tmp_path: Path
 ) -> None:
-    refused(crafted(tmp_path, *nodes, functions=functions), *words)
+    assert_refused(crafted(tmp_path, *nodes, functions=functions), *words)
 
 
 NEG = node("out", "Neg", "image")
@@ -270,7 +260,7 @@ NEG = node("out", "Neg", "image")
 def test_signatures_that_are_not_of_one_image(
     given_as: dict[str, object], words: list[str], tmp_path: Path
 ) -> None:
-    refused(crafted(tmp_path, NEG, **given_as), *words)
+    assert_refused(crafted(tmp_path, NEG, **given_as), *words)
 
 
 def test_of_equal_outputs_the_first_is_taken(tmp_path: Path) -> None:
@@ -285,6 +275,6 @@ def test_constant_that_lies_is_refused(tmp_path: Path) -> None:
     values = message((1, 1), (2, shape(2)), (4, struct.pack("<f", 1)))
     lying = node("c", "Const", value=message((8, values)))
 
-    refused(
+    assert_refused(
         crafted(tmp_path, lying, node("out", "Mul", "image", "c")), "'Const' (node 'c')", "4 by"
     )

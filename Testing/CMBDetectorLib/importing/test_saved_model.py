@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from crafted_saved_models import assert_refused
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -48,16 +49,6 @@ def computed(
     with torch.inference_mode():
         output = network(torch.from_numpy(image.transpose(0, 4, 1, 2, 3).copy()))
     return output.numpy().transpose(0, 2, 3, 4, 1)
-
-
-def refused(folder: Path, *words: str) -> None:
-    with pytest.raises(ModelError) as caught:
-        read_saved_model(folder)
-    problem = str(caught.value)
-    assert problem.startswith(f"{folder}: ")
-    assert "\n" not in problem
-    for word in words:
-        assert word in problem
 
 
 # What TensorFlow wrote
@@ -119,8 +110,8 @@ def test_tensors_can_be_written_to(tmp_path: Path) -> None:
 
 
 def test_what_is_not_supported_is_named(tmp_path: Path) -> None:
-    refused(unpacked("unsupported", tmp_path), "'Lgamma'", "not supported", "please report")
-    refused(unpacked("loop", tmp_path), "'StatelessWhile' (node 'while')", "not supported")
+    assert_refused(unpacked("unsupported", tmp_path), "'Lgamma'", "not supported", "please report")
+    assert_refused(unpacked("loop", tmp_path), "'StatelessWhile' (node 'while')", "not supported")
 
 
 def test_missing_and_cut_files(tmp_path: Path) -> None:
@@ -129,16 +120,16 @@ def test_missing_and_cut_files(tmp_path: Path) -> None:
     data, numbers = graph.read_bytes(), shard.read_bytes()
     for n in (0, 1, 100, 5000, len(data) // 2, len(data) - 1):
         graph.write_bytes(data[:n])
-        refused(folder)
+        assert_refused(folder)
     graph.write_bytes(data)
     shard.write_bytes(numbers[:-5])
-    refused(folder, "variables.data-00000-of-00001", "cut off")
+    assert_refused(folder, "variables.data-00000-of-00001", "cut off")
     shard.write_bytes(bytes(len(numbers)))
-    refused(folder, "variables.data-00000-of-00001", "checksum")
+    assert_refused(folder, "variables.data-00000-of-00001", "checksum")
     shard.unlink()
-    refused(folder, "variables.data-00000-of-00001", "No such file")
+    assert_refused(folder, "variables.data-00000-of-00001", "No such file")
     graph.unlink()
-    refused(folder, "saved_model.pb cannot be read")
+    assert_refused(folder, "saved_model.pb cannot be read")
 
 
 @settings(max_examples=30, deadline=None)
